@@ -1,0 +1,268 @@
+"""Files of rows: csv, csv.gz and parquet, read in bounded chunks into the columns of the core.
+
+A row's offset is its index in the file, from 0; values mean what they mean on the wire (``agents.cells``). Rows of
+another version, of an unknown stage or without a readable time are left out and counted with their reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from agents.cells import MISSING, read_column, read_stages, read_times
+from agents.errors import OperatorError
+from detector.rows import Column, Rows, Source, carried, signal_types
+from schemas.model_spec import ColumnNames, FeatureType, ModelSpec, Output
+
+PARQUET_ROWS: Final = 16_384
+CSV_BYTES: Final = 4 * 1_048_576
+"""Read at once: bounds the memory, whatever the file's size."""
+
+
+class FileError(OperatorError):
+    """A file cannot be read as rows; the message names it and says what would help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some rows of a file."""
+
+    rows: Rows
+    """Those that count, features and prediction together; times are NaN where the file has none."""
+    next_row: int
+    """Index of the first row behind the chunk."""
+    left_out: dict[str, int]
+    """Rows left out, by reason."""
+
+
+class DataFile:
+    """A table in a file.
+
+    Raises
+    ------
+    FileError
+        If there is no such file, or it is not csv, csv.gz or parquet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.is_parquet = path.suffix.lower() in (".parquet", ".pq")
+        if not self.is_parquet and not path.name.lower().endswith((".csv", ".csv.gz")):
+            raise FileError(f"{path}: the name should end with .csv, .csv.gz or .parquet")
+        if not path.is_file():
+            raise FileError(f"{path}: there is no such file")
+        try:
+            self.columns: tuple[str, ...] = tuple(self._schema().names)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise FileError(f"{path}: {_first_line(error)}") from None
+        if repeated := {name for name in self.columns if self.columns.count(name) > 1}:
+            raise FileError(f"{path}: columns named twice: {', '.join(sorted(repeated))}")
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows there are, where the file says so (parquet)."""
+        return pa.parquet.read_metadata(self.path).num_rows if self.is_parquet else None
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Read some columns from top to bottom; those of csv come as text.
+
+        Raises
+        ------
+        FileError
+            If the file is damaged.
+        """
+        try:
+            if self.is_parquet:
+                with pa.parquet.ParquetFile(self.path) as file:
+                    yield from file.iter_batches(PARQUET_ROWS, columns=list(columns))
+            else:
+                text = pa.csv.ConvertOptions(
+                    column_types=dict.fromkeys(columns, pa.string()),
+                    include_columns=list(columns),
+                    null_values=list(MISSING),
+                    strings_can_be_null=True,
+                )
+                yield from self._open_csv(text)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise FileError(f"{self.path}: {_first_line(error)}") from None
+
+    def sample(self, rows: int) -> dict[str, list[object]]:
+        """Return the first rows, at most so many, as plain values of the types that they seem to have.
+
+        Raises
+        ------
+        FileError
+            If the file is damaged, or has no rows.
+        """
+        try:
+            if self.is_parquet:
+                with pa.parquet.ParquetFile(self.path) as file:
+                    batch = next(file.iter_batches(rows), None)
+            else:
+                inferred = pa.csv.ConvertOptions(null_values=list(MISSING), strings_can_be_null=True)
+                batch = next(iter(self._open_csv(inferred, 4 * CSV_BYTES)), None)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise FileError(f"{self.path}: {_first_line(error)}") from None
+        if batch is None or batch.num_rows == 0:
+            raise FileError(f"{self.path}: there are no rows")
+        columns: dict[str, list[object]] = batch.slice(0, rows).to_pydict()
+        return columns
+
+    def require(self, columns: Sequence[str], what: str) -> None:
+        """Raise a FileError that names the columns that are not there, and what they may be called instead."""
+        lacking = [name for name in columns if name not in self.columns]
+        if lacking:
+            near = {name: get_close_matches(name, self.columns, 1) for name in lacking[:5]}
+            named = ", ".join(f"{name!r}" + (f" (did you mean {match[0]!r}?)" if match else "")
+                              for name, match in near.items())  # fmt: skip
+            more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+            raise FileError(f"{self.path} has no {what} {named}{more}; its columns are {_listed(self.columns)}")
+
+    def _schema(self) -> pa.Schema:
+        return pa.parquet.read_schema(self.path) if self.is_parquet else self._open_csv().schema
+
+    def _open_csv(
+        self, convert: pa.csv.ConvertOptions | None = None, block: int = CSV_BYTES
+    ) -> pa.csv.CSVStreamingReader:
+        return pa.csv.open_csv(
+            self.path,
+            read_options=pa.csv.ReadOptions(block_size=block),
+            parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+            convert_options=convert,
+        )
+
+
+@dataclass(slots=True)
+class RowReader:
+    """Reads the rows of one model version from a file.
+
+    Raises
+    ------
+    FileError
+        If the file has not every feature of the spec, or none of what is watched.
+    """
+
+    file: DataFile
+    spec: ModelSpec
+    notes: list[str] = field(default_factory=list)
+    """What a person should know of the file."""
+
+    def __post_init__(self) -> None:
+        names = self.spec.columns
+        self.file.require([feature.name for feature in self.spec.features], "column for the feature")
+        renamed = set(ColumnNames.model_fields) - {"label", "label_time", "prediction_id"}
+        self.file.require(
+            [name for role in renamed if (name := getattr(names, role)) != ColumnNames.model_fields[role].default],
+            "column",
+        )
+        if self.answer is not None and not self.has_answer:
+            self.notes.append(f"{self.file.path} has no column {self.answer!r}: the prediction is not judged")
+            if not self.spec.features:
+                self.file.require([self.answer], "column for the prediction")
+
+    @property
+    def answer(self) -> str | None:
+        """Name of the column in which the watched part of the prediction is."""
+        if self.spec.prediction is None:
+            return None
+        names = self.spec.columns
+        return names.score if self.spec.prediction.output is Output.SCORE else names.prediction
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether the file has that column."""
+        return self.answer is not None and self.answer in self.file.columns
+
+    @property
+    def timed(self) -> bool:
+        """Whether the file has times."""
+        return self.spec.columns.time in self.file.columns
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Read the file from top to bottom.
+
+        Raises
+        ------
+        FileError
+            If the file is damaged, or has a time column without a single readable time in a chunk.
+        """
+        names = self.spec.columns
+        wanted = [feature.name for feature in self.spec.features]
+        wanted += [name for name in (self.answer, names.time, names.version, names.stage)
+                   if name is not None and name in self.file.columns]  # fmt: skip
+        start = 0
+        for batch in self.file.batches(list(dict.fromkeys(wanted))):
+            if batch.num_rows:
+                yield self._chunk(batch, start)
+                start += batch.num_rows
+
+    def _chunk(self, batch: pa.RecordBatch, start: int) -> Chunk:
+        names, count = self.spec.columns, batch.num_rows
+        left_out: dict[str, int] = {}
+        keep = np.ones(count, dtype=bool)
+
+        def leave_out(where: NDArray[np.bool_], reason: str) -> None:
+            lost = int((keep & where).sum())
+            if lost:
+                left_out[reason] = lost
+                keep[where] = False
+
+        times, stages = np.full(count, np.nan), np.zeros(count, dtype=np.int8)
+        if names.version in batch.schema.names:
+            versions = read_column(batch[names.version], FeatureType.CATEGORY)
+            leave_out(np.array([version not in (None, self.spec.version) for version in versions]), "another version")
+        if names.stage in batch.schema.names:
+            stages = read_stages(batch[names.stage])
+            leave_out(stages < 0, "unknown stage")
+        if self.timed:
+            times = read_times(batch[names.time])
+            leave_out(~(times >= 0), "no readable time")
+            if left_out.get("no readable time") == count:
+                shown = batch[names.time][0].as_py()
+                raise FileError(f"{self.file.path}: {names.time!r} holds no times: row {start} has {shown!r}")
+        columns = tuple(self._column(batch, signal) for signal in range(len(self.spec.signals)))
+        rows = Rows(Source.PREDICTIONS, np.arange(start, start + count), times, stages, columns)
+        return Chunk(rows if keep.all() else _only(rows, keep), start + count, left_out)
+
+    def _column(self, batch: pa.RecordBatch, signal: int) -> Column | None:
+        name = self.spec.features[signal].name if signal < len(self.spec.features) else self.answer
+        if name is None or name not in batch.schema.names:
+            return None
+        return read_column(batch[name], signal_types(self.spec)[signal])
+
+
+def by_source(rows: Rows, spec: ModelSpec) -> list[Rows]:
+    """Split rows as they would have come on the wire: where the spec says so, features and predictions apart."""
+    split = []
+    for source in Source:
+        pairs = zip(rows.columns, carried(spec, source), strict=True)
+        columns = tuple(column if is_carried else None for column, is_carried in pairs)
+        if any(column is not None for column in columns):
+            split.append(Rows(source, rows.offsets, rows.times, rows.stages, columns))
+    return split
+
+
+def _only(rows: Rows, keep: NDArray[np.bool_]) -> Rows:
+    chosen = np.flatnonzero(keep)
+    columns = tuple(
+        column[chosen] if isinstance(column, np.ndarray) else column and [column[i] for i in chosen.tolist()]
+        for column in rows.columns
+    )
+    return Rows(rows.source, rows.offsets[chosen], rows.times[chosen], rows.stages[chosen], columns)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,222 @@
+"""What people see in a terminal: models, signals, incidents and requests as rich tables and lines.
+
+Used by ``watch``, ``backtest`` and the demo. Times are shown in a zone of the caller's choice, UTC by default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, tzinfo
+from typing import Final
+
+from rich.console import Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from schemas.outbound import (
+    Change,
+    DriftEvent,
+    ModelState,
+    ModelStatus,
+    RetrainRequest,
+    SignalStatus,
+    SignalVerdict,
+    Tier,
+)
+
+TIER_STYLES: Final = {
+    Tier.NONE: "green",
+    Tier.MINOR: "yellow",
+    Tier.MODERATE: "dark_orange",
+    Tier.SIGNIFICANT: "bold red",
+}
+CHANGE_MARKS: Final = {
+    Change.OPENED: "▲",
+    Change.ESCALATED: "▲",
+    Change.UPDATED: "●",
+    Change.EASED: "▽",
+    Change.RESOLVED: "✓",
+}
+MOST_SIGNALS: Final = 5
+"""Signals of an incident that are told in full."""
+_BAR: Final = 10
+_FULL, _EMPTY = "━", "╌"
+_UNKNOWN: Final = "–"
+
+
+def short(signal: str) -> str:
+    """Name of a signal as people say it."""
+    return signal.removeprefix("feature:")
+
+
+def when(time: datetime | None, zone: tzinfo = UTC) -> str:
+    """Date and minute."""
+    return _UNKNOWN if time is None else f"{time.astimezone(zone):%Y-%m-%d %H:%M}"
+
+
+def tier_text(tier: Tier) -> Text:
+    """The tier in its colour."""
+    return Text(tier.value, style=TIER_STYLES[tier])
+
+
+def evidence_bar(evidence: float, threshold: float) -> Text:
+    """How far the evidence is on its way to the threshold, as a bar and a percentage (at most 999)."""
+    share = max(0.0, evidence / threshold) if threshold > 0 else 0.0
+    filled = min(_BAR, int(share * _BAR + 0.5))
+    style = "red" if share >= 1 else "yellow" if share >= 0.5 else "green"
+    bar = Text(_FULL * filled, style=style).append(_EMPTY * (_BAR - filled), style="dim")
+    return bar.append(f" {min(round(100 * share), 999):>3} %", style=style if share >= 1 else "dim")
+
+
+def signals_table(signals: Sequence[SignalStatus]) -> Table:
+    """Where each signal stands: tier, and how sure."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("signal", no_wrap=True)
+    table.add_column("tier", width=11)
+    table.add_column("evidence, of what an alarm needs", no_wrap=True)
+    for signal in signals:
+        bar = Text("not judged", style="dim") if signal.not_judged else evidence_bar(signal.evidence, signal.threshold)
+        table.add_row(short(signal.signal), tier_text(signal.tier), bar)
+    return table
+
+
+def models_table(statuses: Iterable[ModelStatus], zone: tzinfo = UTC) -> Table:
+    """Where each model version stands."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("model", "version", "stage"):
+        table.add_column(name, overflow="fold")
+    table.add_column("state", width=12)
+    table.add_column("drifted", overflow="fold")
+    table.add_column("rows", justify="right")
+    table.add_column("newest row", no_wrap=True)
+    for status in sorted(statuses, key=lambda each: (-each.tier.rank, each.model, each.version, each.stage)):
+        drifted = [short(signal.signal) for signal in status.signals if signal.tier is not Tier.NONE]
+        table.add_row(
+            status.model,
+            status.version,
+            status.stage,
+            _state(status),
+            ", ".join(drifted[:3]) + (f" and {len(drifted) - 3} more" if len(drifted) > 3 else ""),
+            f"{status.rows:,}" + (f" of {status.rows_wanted:,}" if status.rows_wanted else ""),
+            when(status.time, zone),
+        )
+    return table
+
+
+def _state(status: ModelStatus) -> Text:
+    if status.state is ModelState.WATCHING:
+        return tier_text(status.tier)
+    return Text(status.state.value, style="cyan" if status.state is ModelState.COLLECTING else "magenta")
+
+
+def event_line(event: DriftEvent, zone: tzinfo = UTC) -> Text:
+    """One line for a drift event."""
+    at = when(event.time, zone) if event.time is not None or event.row is None else f"row {event.row:,}"
+    style = "green" if event.change is Change.RESOLVED else TIER_STYLES[event.tier]
+    line = Text(f"{CHANGE_MARKS[event.change]} {at}  ", style=style)
+    line.append(f"{event.change.value} ", style=style).append(f"{event.tier.value}  ", style=style)
+    drifted = [verdict for verdict in event.signals if verdict.tier is not Tier.NONE] or list(event.signals)
+    return line.append(", ".join(verdict_words(verdict) for verdict in drifted[:3]) + _more(drifted, 3))
+
+
+def verdict_words(verdict: SignalVerdict) -> str:
+    """What changed in a signal: its mean where it has one, else the bin that changed most."""
+    if verdict.expected_mean is not None and verdict.actual_mean is not None:
+        change = f"mean {verdict.expected_mean:,.4g} → {verdict.actual_mean:,.4g}"
+    elif verdict.bins:
+        worst = verdict.bins[0]
+        change = f"{worst.bin} {worst.expected:.1%} → {worst.actual:.1%}"
+    else:
+        change = f"PSI {verdict.score:.2f}"
+    return f"{short(verdict.signal)} ({change})"
+
+
+def request_line(request: RetrainRequest, zone: tzinfo = UTC) -> Text:
+    """One line for a retrain request."""
+    line = Text(f"⟳ {when(request.time, zone)}  retrain requested", style="bold magenta")
+    first, last = (_UNKNOWN if time is None else f"{time.astimezone(zone):%Y-%m-%d}"
+                   for time in (request.training_range.since, request.training_range.until))  # fmt: skip
+    return line.append(f"  on {first} to {last}, {request.urgency.value}", style="not bold default")
+
+
+def incident_block(
+    life: Sequence[DriftEvent],
+    requests: Sequence[RetrainRequest] = (),
+    latest: ModelStatus | None = None,
+    zone: tzinfo = UTC,
+) -> Group:
+    """Tell the life of an incident: what, how sure, since when, and what was asked for.
+
+    Parameters
+    ----------
+    life
+        Its events, the oldest first.
+    requests
+        Retrain requests of this incident.
+    latest
+        Where the model stands now, for the evidence that has come together since.
+    """
+    worst = max(life, key=lambda event: event.tier.rank)
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    drifted = [verdict for verdict in worst.signals if verdict.tier is not Tier.NONE]
+    for verdict in drifted[:MOST_SIGNALS]:
+        table.add_row("what", f"{verdict_words(verdict)}, PSI {verdict.score:.2f}")
+        table.add_row("how sure", _sureness(verdict, latest))
+    if len(drifted) > MOST_SIGNALS:
+        table.add_row("", f"and {len(drifted) - MOST_SIGNALS} more signals")
+    if worst.since is not None:
+        table.add_row("since", f"{when(worst.since, zone)} (estimated)")
+    table.add_row("when", _life(life, zone))
+    for request in requests:
+        table.add_row("asked for", _request(request, zone))
+    title = Text("incident ", style="bold").append(life[0].incident_id[:8], style="dim").append("  ")
+    return Group(title.append_text(tier_text(worst.tier)), Padding(table, (0, 0, 0, 2)))
+
+
+def _sureness(verdict: SignalVerdict, latest: ModelStatus | None) -> Text:
+    """The evidence at the alarm, and where it has come since."""
+    text = Text(
+        f"{verdict.evidence:.1f} nats of evidence, where the false-alarm budget asks for {verdict.threshold:.1f}"
+    )
+    now = next((each for each in latest.signals if each.signal == verdict.signal), None) if latest else None
+    if now is not None and now.tier is verdict.tier and now.evidence > verdict.evidence:
+        text.append(f"; {now.evidence:,.1f} at the end")
+    return text
+
+
+def _life(life: Sequence[DriftEvent], zone: tzinfo) -> Text:
+    text = Text()
+    for event in life:
+        if event.change is not Change.UPDATED:
+            text.append(", " if text else "").append(f"{event.change.value} ")
+            text.append("" if event.change is Change.RESOLVED else f"{event.tier.value} ")
+            text.append(_moment(event, zone), style="bold")
+    return text if life[-1].change is Change.RESOLVED else text.append(", still on at the end")
+
+
+def _request(request: RetrainRequest, zone: tzinfo) -> Text:
+    wanted = request.training_range
+    records = sum(each.to_offset - each.from_offset for each in wanted.offsets)
+    span = f" on {when(wanted.since, zone)} to {when(wanted.until, zone)}, {records:,} records"
+    return Text("retraining", style="bold magenta").append(f"{span} (urgency {request.urgency.value})", style="default")
+
+
+def by_incident(events: Iterable[DriftEvent]) -> list[list[DriftEvent]]:
+    """The events of each incident, in the order in which they opened."""
+    lives: dict[str, list[DriftEvent]] = {}
+    for event in events:
+        lives.setdefault(event.incident_id, []).append(event)
+    return list(lives.values())
+
+
+def _moment(event: DriftEvent, zone: tzinfo) -> str:
+    if event.row is None:
+        return when(event.time, zone)
+    return f"in row {event.row:,}" + (f" ({when(event.time, zone)})" if event.time is not None else "")
+
+
+def _more(verdicts: Sequence[SignalVerdict], shown: int) -> str:
+    return f" and {len(verdicts) - shown} more" if len(verdicts) > shown else ""

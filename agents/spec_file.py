@@ -1,0 +1,299 @@
+"""A model spec as a YAML file that a person reads and edits: the readable part first, the frozen reference last.
+
+Writing explains each part in a comment. Reading names the file, the line, the field and what would be right. What was
+written reads back as the same spec, with the same hash.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from agents.errors import OperatorError
+from schemas.model_spec import FrozenReference, ModelSpec
+
+_WIDTH: Final = 110
+Path_ = Sequence[str | int]
+
+
+class SpecFileError(OperatorError):
+    """A file is no model spec; the message names the file, the line, the field and the fix."""
+
+
+# -------------------------------------------------------------------------------------------------------------- writing
+
+
+def write_spec(path: Path, spec: ModelSpec, heading: Sequence[str] = ()) -> None:
+    """Write a spec with its explanations; ``heading`` are lines of comment for the top of the file."""
+    path.write_text(render_spec(spec, heading))
+
+
+def render_spec(spec: ModelSpec, heading: Sequence[str] = ()) -> str:
+    """Write a spec as YAML with comments."""
+    content = spec.model_dump(mode="json")
+    frozen = content["reference"].pop("frozen")
+    lines = [f"# {line}".rstrip() for line in heading] + [""] * bool(heading)
+    for section in _SECTIONS:
+        lines += [f"# {line}" for line in textwrap.wrap(section.comment, _WIDTH)]
+        lines += [line for name in section.fields for line in _field(name, content[name])]
+        lines.append("")
+    lines[-1:] = _frozen(frozen)
+    return "\n".join(lines) + "\n"
+
+
+def _field(name: str, value: Any) -> Iterator[str]:
+    """One field; mappings and lists of mappings have one line for each entry."""
+    if isinstance(value, list) and value:
+        yield f"{name}:"
+        yield from (f"  - {_inline(entry)}" for entry in value)
+    elif isinstance(value, dict) and value:
+        yield f"{name}:"
+        yield from (f"  {key}: {_inline(entry)}" for key, entry in value.items())
+    else:
+        yield f"{name}: {_inline(value)}"
+
+
+def _inline(value: Any) -> str:
+    """Write a value on one line."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**9)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _frozen(frozen: dict[str, Any] | None) -> Iterator[str]:
+    """The frozen reference, its encoded counts last."""
+    if frozen is None:
+        yield "  frozen: null"
+        return
+    yield "  frozen:"
+    for name in FrozenReference.model_fields:
+        value = frozen[name]
+        yield from (f"    # {line}" for line in textwrap.wrap(_FROZEN.get(name, ""), _WIDTH - 4))
+        if name == "profile":
+            yield "    profile: |"
+            yield from (f"      {line}" for line in textwrap.wrap(value, _WIDTH - 6))
+        elif isinstance(value, dict) and value:
+            yield f"    {name}:"
+            yield from (f"      {_inline(key)}: {_inline(entry)}" for key, entry in value.items())
+        else:
+            yield f"    {name}: {_inline(value)}"
+
+
+# -------------------------------------------------------------------------------------------------------------- reading
+
+
+def read_spec(path: Path) -> ModelSpec:
+    """Read a spec.
+
+    Raises
+    ------
+    SpecFileError
+        With one line for each fault: file, line, field, what is wrong, what would be right.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SpecFileError(f"{path}: there is no such file; `driftline models init` makes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecFileError(f"{path}: cannot be read: {error}") from None
+    return parse_spec(text, str(path))
+
+
+def parse_spec(text: str, name: str) -> ModelSpec:
+    """Read a spec from YAML; ``name`` is what errors call it.
+
+    Raises
+    ------
+    SpecFileError
+        As ``read_spec`` does.
+    """
+    try:
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SpecFileError(f"{name}{_line_of_error(error)}: no YAML: {_problem(error)}") from None
+    if not isinstance(content, dict) or not isinstance(tree, yaml.MappingNode):
+        raise SpecFileError(f"{name}: a model spec is a mapping that begins with `model: ...`")
+    if repeated := next(_repeated_keys(tree), None):
+        raise SpecFileError(f"{name}:{repeated.start_mark.line + 1}: {repeated.value} stands here a second time")
+    _join_profile(content)
+    try:
+        return ModelSpec.model_validate(content)
+    except ValidationError as error:
+        faults = [_explain(name, tree, detail) for detail in error.errors(include_url=False)]
+        raise SpecFileError("\n".join(dict.fromkeys(faults))) from None
+
+
+def _join_profile(content: dict[str, Any]) -> None:
+    """Take the line breaks out of the encoded counts."""
+    reference = content.get("reference")
+    frozen = reference.get("frozen") if isinstance(reference, dict) else None
+    if isinstance(frozen, dict) and isinstance(frozen.get("profile"), str):
+        frozen["profile"] = "".join(frozen["profile"].split())
+
+
+def _repeated_keys(node: yaml.Node) -> Iterator[yaml.Node]:
+    """Keys that a mapping has twice, anywhere: YAML would take the last without a word."""
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                yield key
+            seen.add(key.value)
+            yield from _repeated_keys(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for entry in node.value:
+            yield from _repeated_keys(entry)
+
+
+def _explain(name: str, tree: yaml.Node, detail: ErrorDetails) -> str:
+    """One line for one fault."""
+    where = [step for step in detail["loc"] if step not in ("number", "category")]  # tags of the kinds of bins
+    line = _line(tree, where)
+    field = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in where).removeprefix(".")
+    place = f"{name}:{line}: " if where else f"{name}: "
+    return f"{place}{field}{': ' if field else ''}{_fault(detail, where)}"
+
+
+def _fault(detail: ErrorDetails, where: Path_) -> str:
+    """What is wrong, and what would be right."""
+    given, message = detail.get("input"), detail["msg"].removeprefix("Value error, ")
+    match detail["type"]:
+        case "extra_forbidden":
+            near = get_close_matches(str(where[-1]), _names_at(where[:-1]), 1)
+            return f"there is no such field{f'; did you mean {near[0]}?' if near else ''}"
+        case "missing":
+            return "is required"
+        case "string_type" if isinstance(given, int | float) and not isinstance(given, bool):
+            return f'{given} must be text: put it in quotes, as in "{given}"'
+        case "enum" | "literal_error":
+            return f"{given!r} is none of {detail.get('ctx', {}).get('expected', '')}".replace(" or ", ", ")
+        case "time_delta_parsing" | "time_delta_type":
+            return f"{given!r} is no duration: write it as in 250ms, 10s, 5m, 1h, 30d or 2w"
+    shown = f"{given!r}: " if isinstance(given, str | int | float) and repr(given) not in message else ""
+    return f"{shown}{message[:1].lower()}{message[1:]}"
+
+
+def _names_at(where: Path_) -> list[str]:
+    """Fields that a part of the spec has."""
+    kind: Any = ModelSpec
+    for step in where:
+        if isinstance(step, str) and isinstance(kind, type) and issubclass(kind, BaseModel):
+            field = kind.model_fields.get(step)
+            kind = _model_in(field.annotation) if field else None
+    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+
+
+def _model_in(annotation: Any) -> Any:
+    """Find the pydantic model inside an annotation such as ``tuple[FeatureSpec, ...]`` or ``X | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)
+
+
+def _line(node: yaml.Node, where: Path_) -> int:
+    """Line of the node at a path, or of the deepest one on the way there that exists."""
+    line = node.start_mark.line
+    for step in where:
+        if isinstance(node, yaml.MappingNode):
+            pair = next(((key, value) for key, value in node.value if key.value == str(step)), None)
+            if pair is None:
+                break
+            line, node = pair[0].start_mark.line, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            line = node.start_mark.line
+        else:
+            break
+    return int(line) + 1
+
+
+def _line_of_error(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return f":{mark.line + 1}" if mark else ""
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    return str(getattr(error, "problem", None) or error).splitlines()[0]
+
+
+# ----------------------------------------------------------------------------------------------------------- the prose
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """Fields that are explained together."""
+
+    fields: tuple[str, ...]
+    comment: str
+
+
+_SECTIONS: Final = (
+    _Section(
+        ("model", "version", "task", "owner"),
+        "What the model is. A version never changes: once it is applied, a changed spec needs a new version. "
+        "task: binary, multiclass or regression. owner: whom alarms concern, copied to every event.",
+    ),
+    _Section(
+        ("features", "features_from"),
+        "What is watched of its input. type: number, category or boolean. importance: ranks the features of an "
+        "incident, by score x importance. bounds: [low, high] that sums are clipped to. To watch less, run "
+        "`models init --exclude NAME`. features_from: whether features are judged as they come with the predictions or "
+        "on a stream of their own (predictions, features).",
+    ),
+    _Section(
+        ("prediction", "learning"),
+        "What is watched of its answers. output: score (probability of the positive class), class or number. "
+        "learning: continuous where the model keeps learning, so that a change of its answers alone is no incident; "
+        "else frozen.",
+    ),
+    _Section(
+        ("seasonality", "timezone"),
+        "Each hour is compared with its own: none, daily (24 hours) or weekly (168). The reference is counted so: run "
+        "`models init` again after a change.",
+    ),
+    _Section(
+        ("false_alarms",),
+        "False alarms that the model may raise, all its features together: the thresholds of evidence follow from it.",
+    ),
+    _Section(
+        ("tiers",),
+        "How large a change (PSI) is minor, moderate or significant, and after how many quiet steps it is over.",
+    ),
+    _Section(
+        ("retraining",),
+        "A significant incident asks for retraining: once, and at most once in the cooldown for each model, by event "
+        "time.",
+    ),
+    _Section(
+        ("steps",),
+        "Rows are judged in steps of min_rows or more, by event time: a busy model at most once in min_interval on "
+        "average, a quiet one after max_wait with fewer rows.",
+    ),
+    _Section(
+        ("times",),
+        "Event times further ahead of the record's own timestamp, or behind it, are not believed. null: any is.",
+    ),
+    _Section(
+        ("columns",),
+        "Columns of a file, for `models init` and `backtest`; features stand under their own names.",
+    ),
+    _Section(
+        ("reference",),
+        "What the model is compared with. rows: how many to collect from the stream where nothing is frozen here. "
+        "All below `frozen` was measured: it is read, not edited.",
+    ),
+)
+
+_FROZEN: Final = {
+    "bins": "How values are binned: edges of numbers, categories by frequency.",
+    "dispersion": "How bursty the rows are: the variance of means of blocks of rows over that of independent rows.",
+    "profile": "Counts by bin and phase, encoded.",
+}

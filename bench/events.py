@@ -1,0 +1,118 @@
+"""The model, its events and their bytes that the measurements of speed and memory use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import cycle
+from typing import Any, Final
+
+import numpy as np
+
+from detector.reference import freeze
+from detector.rows import Rows, Source
+from schemas.model_spec import FeatureSpec, FeatureType, ModelSpec, Output, PredictionSpec, Task
+
+VERSION: Final = "1"
+EVENT_BYTES: Final = 650
+REFERENCE_ROWS: Final = 2_000
+VARIANTS: Final = 500
+"""Different events of a model; they are repeated, each time with a time of its own."""
+
+_TIME: Final = "@TIME@"
+_TIME_BYTES: Final = len("2024-05-01T12:00:00.000000Z")
+_ID: Final = "@ID@"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the models of a measurement are like."""
+
+    features: int = 20
+    models: int = 1
+    rows_per_event: int = 1
+    event_bytes: int = EVENT_BYTES
+
+
+def model_name(index: int) -> str:
+    """Name of a model."""
+    return f"credit-risk-{index:04d}"
+
+
+def feature_names(shape: Shape) -> list[str]:
+    """Names of a model's features."""
+    return [f"feature_{index:03d}" for index in range(shape.features)]
+
+
+def specs(shape: Shape) -> list[ModelSpec]:
+    """Specs of all models, with a reference of normally distributed rows."""
+    features = tuple(FeatureSpec(name=name, type=FeatureType.NUMBER) for name in feature_names(shape))
+    made: list[ModelSpec] = []
+    for index in range(shape.models):
+        spec = ModelSpec(
+            model=model_name(index),
+            version=VERSION,
+            task=Task.BINARY,
+            features=features,
+            prediction=PredictionSpec(output=Output.SCORE),
+        )
+        rng = np.random.default_rng([7, index])
+        columns = [*_features(rng, REFERENCE_ROWS, shape.features, 0.0).T, rng.random(REFERENCE_ROWS)]
+        rows = Rows(
+            Source.PREDICTIONS,
+            np.arange(REFERENCE_ROWS),
+            np.full(REFERENCE_ROWS, 1.7e9),
+            np.zeros(REFERENCE_ROWS, dtype=np.int8),
+            tuple(np.ascontiguousarray(column) for column in columns),
+        )
+        made.append(freeze(spec, rows, origin="bench"))
+    return made
+
+
+def _features(rng: np.random.Generator, rows: int, features: int, shift: float) -> np.ndarray[Any, Any]:
+    values = rng.normal(size=(rows, features))
+    values[:, 0] += shift
+    return values.round(6)
+
+
+class EventSource:
+    """Endless events of a model.
+
+    Parameters
+    ----------
+    shape
+        What they are like.
+    model
+        Index of the model.
+    shift
+        By how many standard deviations its first feature has moved.
+    """
+
+    def __init__(self, shape: Shape, model: int = 0, shift: float = 0.0) -> None:
+        self._variants = cycle(list(_variants(shape, model, shift)))
+
+    def at(self, time: float) -> Iterator[bytes]:
+        """Make events of one time (seconds since 1970), without end."""
+        written = datetime.fromtimestamp(time, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z").encode()
+        for head, tail in self._variants:
+            yield head + written + tail
+
+
+def _variants(shape: Shape, model: int, shift: float) -> Iterator[tuple[bytes, bytes]]:
+    rng = np.random.default_rng([11, model])
+    names, rows = feature_names(shape), shape.rows_per_event
+    for number in range(VARIANTS if rows == 1 else max(20, VARIANTS // rows)):
+        values = _features(rng, rows, shape.features, shift)
+        scores = rng.random(rows).round(6).tolist()
+        event: dict[str, Any] = {"model": model_name(model), "version": VERSION, "time": _TIME, "stage": "production"}
+        if rows == 1:
+            event |= {"prediction_id": _ID, "features": dict(zip(names, values[0].tolist(), strict=True))}
+            event |= {"score": scores[0]}
+        else:
+            event |= {"rows": rows, "features": dict(zip(names, values.T.tolist(), strict=True)), "score": scores}
+        text = json.dumps(event, separators=(",", ":"))
+        length = shape.event_bytes - (len(text) - len(_ID) - len(_TIME) + _TIME_BYTES)
+        head, tail = text.replace(_ID, str(number).zfill(max(8, length))).split(_TIME)
+        yield head.encode(), tail.encode()

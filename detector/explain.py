@@ -1,0 +1,144 @@
+"""Says what a reading means: distances, means and the bins that changed, for people and for pipelines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.evidence import SignalReading
+from detector.incidents import Member
+from detector.layout import Layout
+from detector.scores import measure, psi_terms
+from schemas.model_spec import PREDICTION, CategoryBins, ModelSpec, NumberBins, feature_signal
+from schemas.outbound import BinChange, Change, DriftKind, SignalVerdict, Tier
+
+Counts = NDArray[np.float64]
+
+MOST_BINS: Final = 5
+"""Bins named in an event."""
+MOST_NAMED: Final = 3
+"""Signals named in a summary."""
+_MEAN_MOVED: Final = 0.2
+"""Reference sds from which a moved mean says more than a bin."""
+
+
+def kind_of(signal: str) -> DriftKind:
+    """Which of the drifts a distribution signal shows."""
+    return DriftKind.PREDICTION if signal == PREDICTION else DriftKind.DATA
+
+
+def importances(spec: ModelSpec) -> dict[str, float]:
+    """Importance of each signal: the features' own, 1 for the prediction."""
+    named = {feature_signal(feature.name): feature.importance for feature in spec.features}
+    return {signal: named.get(signal, 1.0) for signal in spec.signals}
+
+
+def frozen_bins(spec: ModelSpec) -> Mapping[str, NumberBins | CategoryBins]:
+    """Bins of the reference by signal; none while there is no reference."""
+    return spec.reference.frozen.bins if spec.reference.frozen is not None else {}
+
+
+def distances(current: Counts, reference: Counts, bins: NumberBins | CategoryBins) -> dict[str, float]:
+    """Every distance between the rows judged and the reference, with small-sample bias removed."""
+    places = positions(bins) if isinstance(bins, NumberBins) else None
+    measured = measure(current, reference, ordered=places is not None, positions=places)
+    return {name: round(value, 6) for name, value in measured.items()}
+
+
+def positions(bins: NumberBins) -> Counts:
+    """Where each bin of a number stands, in sd of the reference: underflow and overflow at the outer edges.
+
+    Missing and invalid stand nowhere: NaN.
+    """
+    places = np.array([bins.edges[0], *bins.means, bins.edges[-1], np.nan, np.nan])
+    return np.asarray((places - bins.center) / bins.scale)
+
+
+def mean_of(counts: Counts, bins: NumberBins) -> float | None:
+    """Mean of a number as its bins tell it: each bin stands for its mean in the reference."""
+    places = positions(bins)
+    numbers = ~np.isnan(places)
+    rows = counts[numbers].sum()
+    if rows <= 0:
+        return None
+    return float(bins.center + bins.scale * (counts[numbers] @ places[numbers]) / rows)
+
+
+def changed_bins(labels: tuple[str, ...], current: Counts, reference: Counts) -> tuple[BinChange, ...]:
+    """Name the bins that add most to the PSI, largest first."""
+    terms = psi_terms(current, reference)
+    now, then = current / max(current.sum(), 1e-300), reference / max(reference.sum(), 1e-300)
+    largest = [int(index) for index in np.argsort(-terms, kind="stable")[:MOST_BINS] if terms[index] > 0]
+    return tuple(
+        BinChange(bin=labels[index], expected=round(float(then[index]), 6), actual=round(float(now[index]), 6))
+        for index in largest
+    )
+
+
+def explain(
+    layout: Layout, member: Member, reading: SignalReading, *, threshold: float, mean: float | None
+) -> SignalVerdict:
+    """Say what the reading of an incident's member means.
+
+    Parameters
+    ----------
+    threshold
+        Evidence asked for, in nats.
+    mean
+        Of the rows judged, where the signal is a number.
+    """
+    bins = frozen_bins(layout.spec)[member.name]
+    return SignalVerdict(
+        signal=member.name,
+        kind=kind_of(member.name),
+        tier=member.tier,
+        score=round(member.score, 6),
+        evidence=round(member.evidence, 3),
+        threshold=round(threshold, 3),
+        rows=round(reading.rows, 1),
+        importance=member.importance,
+        distances=distances(reading.current, reading.reference, bins),
+        expected_mean=mean_of(reading.reference, bins) if isinstance(bins, NumberBins) else None,
+        actual_mean=mean,
+        bins=changed_bins(layout.binners[member.index].labels(), reading.current, reading.reference),
+    )
+
+
+def summarise(
+    spec: ModelSpec, change: Change, tier: Tier, verdicts: Sequence[SignalVerdict], since: datetime | None
+) -> str:
+    """Write one sentence for people."""
+    name = f"{spec.model} {spec.version}"
+    if change is Change.RESOLVED:
+        return f"{name}: drift is over, none of the {len(spec.signals)} signals has a tier any more"
+    bins = frozen_bins(spec)
+    firing = [verdict for verdict in verdicts if verdict.tier is not Tier.NONE]
+    named = [_named(verdict, bins[verdict.signal]) for verdict in firing[:MOST_NAMED]]
+    more = f" and {len(firing) - MOST_NAMED} more" if len(firing) > MOST_NAMED else ""
+    when = f" since {since:%Y-%m-%d %H:%M}" if since is not None else ""
+    return f"{name}: {tier} drift{when} in {len(firing)} of {len(spec.signals)} signals: {', '.join(named)}{more}"
+
+
+def _named(verdict: SignalVerdict, bins: NumberBins | CategoryBins) -> str:
+    signal = verdict.signal.removeprefix(feature_signal(""))
+    return f"{signal} (PSI {verdict.score:.2f}, {headline(bins, verdict)})"
+
+
+def headline(bins: NumberBins | CategoryBins, verdict: SignalVerdict) -> str:
+    """Say in half a sentence what changed: the mean of a number that moved, else the bin that changed most."""
+    if isinstance(bins, NumberBins) and _moved(bins, verdict):
+        return f"mean {verdict.expected_mean:.4g} -> {verdict.actual_mean:.4g}"
+    if verdict.bins:
+        largest = verdict.bins[0]
+        return f"share of {largest.bin} {largest.expected:.1%} -> {largest.actual:.1%}"
+    return "distribution changed"
+
+
+def _moved(bins: NumberBins, verdict: SignalVerdict) -> bool:
+    if verdict.expected_mean is None or verdict.actual_mean is None:
+        return False
+    return abs(verdict.actual_mean - verdict.expected_mean) >= _MEAN_MOVED * bins.scale

@@ -1,0 +1,187 @@
+"""Folds running totals into panes and hands them to the monitors: one judge for each model version.
+
+The judge holds the last total folded in of each source partition. A total that has come further is folded by
+subtraction; anything else is a duplicate or a zombie's and is ignored. So compaction, repeats and reordering of totals
+do no harm: the next total contains what was missed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from detector.layout import Layout
+from detector.monitor import Monitor
+from detector.profile import Profile
+from detector.state import StateError, pack, unpack
+from detector.steps import PaneCounts
+from schemas.model_spec import ModelSpec, OffsetRange, Stage
+from schemas.outbound import DriftEvent, ModelState, ModelStatus, Pane
+from schemas.profiles import ProfileTotal
+
+Partition = tuple[str, int]
+
+
+@dataclass(slots=True)
+class _Fence:
+    """How far a source partition has been folded in."""
+
+    incarnation: int
+    started_at: int
+    next_offset: int
+    profile: Profile
+    uncounted: tuple[OffsetRange, ...] = ()
+    invalid: dict[str, int] | None = None
+
+
+class ModelJudge:
+    """Judges one model version.
+
+    Parameters
+    ----------
+    spec
+        A spec with a frozen reference.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec = spec
+        self._layout = Layout(spec)
+        self._fences: dict[Partition, _Fence] = {}
+        self._monitors: dict[Stage, Monitor] = {}
+        self.note: str | None = None
+        """What a person should know of this version; shown in its status."""
+
+    def fold(self, total: ProfileTotal) -> list[DriftEvent]:
+        """Fold in a running total; what that decides is returned.
+
+        Raises
+        ------
+        ValueError
+            If the counts are not of this spec's layout.
+        """
+        if total.spec_hash != self._layout.spec_hash:
+            return []
+        key = (total.topic, total.partition)
+        fence = self._fences.get(key)
+        if fence is not None and (total.incarnation, total.next_offset) <= (fence.incarnation, fence.next_offset):
+            return []
+        continues = fence is not None and fence.incarnation == total.incarnation
+        like = fence.profile if fence is not None else None
+        profile = Profile.decode_parts(total.parts, self._layout.width, like=like)
+        difference = profile.subtract(fence.profile) if fence is not None and continues else profile
+        from_offset = fence.next_offset if fence is not None and continues else total.started_at
+        self._fences[key] = _Fence(
+            total.incarnation,
+            total.started_at,
+            total.next_offset,
+            profile,
+            total.uncounted,
+            dict(total.invalid),
+        )
+        return self._observe(total, difference, from_offset)
+
+    def _observe(self, total: ProfileTotal, difference: Profile, from_offset: int) -> list[DriftEvent]:
+        """Split the difference by stage; each stage has a monitor of its own."""
+        stages = {stage for stage, _ in difference.parts}
+        events: list[DriftEvent] = []
+        for stage in sorted(stages):
+            parts = {phase: vector for (of, phase), vector in difference.parts.items() if of is stage}
+            rows = sum(self._layout.row_count(vector) for vector in parts.values())
+            if rows == 0:
+                continue
+            pane = Pane(
+                topic=total.topic,
+                partition=total.partition,
+                from_offset=from_offset,
+                to_offset=total.next_offset,
+                rows=rows,
+            )
+            time = total.time.timestamp() if total.time is not None else None
+            events += self._monitor(stage).observe(PaneCounts(pane, parts, time), self.offsets)
+        return events
+
+    def _monitor(self, stage: Stage) -> Monitor:
+        if stage not in self._monitors:
+            self._monitors[stage] = Monitor(self.spec, self._layout, stage)
+        return self._monitors[stage]
+
+    @property
+    def offsets(self) -> tuple[OffsetRange, ...]:
+        """All rows folded in, by partition."""
+        return tuple(
+            OffsetRange(topic=topic, partition=partition, from_offset=fence.started_at, to_offset=fence.next_offset)
+            for (topic, partition), fence in sorted(self._fences.items())
+        )
+
+    def status(self) -> list[ModelStatus]:
+        """Where the version stands, one for each stage seen (production where none was)."""
+        invalid: dict[str, int] = {}
+        for fence in self._fences.values():
+            for feature, count in (fence.invalid or {}).items():
+                invalid[feature] = invalid.get(feature, 0) + count
+        monitors = self._monitors or {Stage.PRODUCTION: Monitor(self.spec, self._layout, Stage.PRODUCTION)}
+        return [
+            ModelStatus(
+                model=self.spec.model,
+                version=self.spec.version,
+                stage=stage,
+                state=ModelState.WATCHING,
+                owner=self.spec.owner,
+                spec_hash=self._layout.spec_hash,
+                offsets=self.offsets,
+                uncounted=tuple(gap for fence in self._fences.values() for gap in fence.uncounted),
+                invalid=invalid,
+                note=self.note,
+                **monitor.standing(),
+            )
+            for stage, monitor in sorted(monitors.items())
+        ]
+
+    @property
+    def position(self) -> int:
+        """How far the judge has come: the number of records folded in, over all partitions and incarnations."""
+        return sum(fence.next_offset - fence.started_at for fence in self._fences.values())
+
+    def state(self) -> bytes:
+        """Everything a successor needs: statistics, incidents and fences, saved together."""
+        fences = [
+            {
+                "topic": topic,
+                "partition": partition,
+                "incarnation": fence.incarnation,
+                "started_at": fence.started_at,
+                "next_offset": fence.next_offset,
+                "profile": fence.profile.encode(),
+                "uncounted": [gap.model_dump() for gap in fence.uncounted],
+                "invalid": fence.invalid or {},
+            }
+            for (topic, partition), fence in sorted(self._fences.items())
+        ]
+        monitors = {stage.value: monitor.state() for stage, monitor in sorted(self._monitors.items())}
+        return pack({"spec_hash": self._layout.spec_hash, "fences": fences, "monitors": monitors})
+
+    @classmethod
+    def restore(cls, spec: ModelSpec, data: bytes) -> ModelJudge:
+        """Take up where ``state`` left off.
+
+        Raises
+        ------
+        StateError
+            If the state is damaged or of another spec.
+        """
+        state: dict[str, Any] = unpack(data)
+        judge = cls(spec)
+        if state.get("spec_hash") != judge._layout.spec_hash:
+            raise StateError(f"the saved state of {spec.model} {spec.version} is of another spec")
+        for fence in state["fences"]:
+            judge._fences[fence["topic"], fence["partition"]] = _Fence(
+                fence["incarnation"],
+                fence["started_at"],
+                fence["next_offset"],
+                Profile.decode(fence["profile"], judge._layout.width),
+                tuple(OffsetRange(**gap) for gap in fence["uncounted"]),
+                fence["invalid"],
+            )
+        for stage, monitor in state["monitors"].items():
+            judge._monitor(Stage(stage)).restore(monitor)
+        return judge

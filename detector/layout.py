@@ -1,0 +1,204 @@
+"""Where each count of a model spec stands in a profile's vector, and how rows become such a vector.
+
+One int64 vector holds everything that is counted of rows, in this order::
+
+    rows from features | rows from predictions | bins of signal 0 | bins of signal 1 | ... | sums | squares
+
+Bins stand in the order of ``detector.bins``. Sums and squares are those of the number signals, in integers so that
+totals subtract exactly: with z = (x - center) / scale of the reference, clipped to the feature's bounds and to
+4,096 scales, a sum adds rint(z 2^20) and a square rint(z 2^8)^2. Missing and invalid values add nothing.
+
+``Layout.count`` is the hot path of a profiling agent: everything is done on columns, once for each run of records.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.bins import NumberBinner, make_binner
+from detector.counting import SQUARE_UNIT, SUM_UNIT, NumberSignal, NumberSignals
+from detector.profile import PartKey, Profile, Vector
+from detector.rows import STAGES, Column, Rows, Source
+from detector.season import Season
+from schemas.model_spec import PREDICTION, ModelSpec
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+ROWS_FEATURES: Final = 0
+ROWS_PREDICTIONS: Final = 1
+_HEAD: Final = 2
+
+BLOCK_CELLS: Final = 32_768
+"""Values counted at once: they stay in the processor's cache."""
+MIN_BLOCK_ROWS: Final = 256
+MAX_BLOCK_ROWS: Final = 4_096
+"""Float sums of so many squares of at most 20 bits are exact integers."""
+
+
+class Layout:
+    """The vector of a model spec, built once.
+
+    Parameters
+    ----------
+    spec
+        A spec with a frozen reference.
+
+    Attributes
+    ----------
+    width
+        Length of the vector.
+    signals
+        Names of the signals, as in ``spec.signals``.
+    binners
+        One for each signal.
+    slices
+        Where the bins of each signal stand.
+
+    Raises
+    ------
+    ValueError
+        If the spec has no frozen reference, or bins whose edges are none.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        frozen = spec.reference.frozen
+        if frozen is None:
+            raise ValueError(f"{spec.model} {spec.version} has no reference yet: nothing can be counted")
+        self.spec = spec
+        self.spec_hash = spec.hash
+        self.signals = spec.signals
+        self.binners = tuple(make_binner(frozen.bins[signal]) for signal in self.signals)
+        ends = _HEAD + np.cumsum([binner.width for binner in self.binners])
+        self.slices = tuple(slice(int(end) - b.width, int(end)) for end, b in zip(ends, self.binners, strict=True))
+        numbers = [i for i, binner in enumerate(self.binners) if isinstance(binner, NumberBinner)]
+        self.width = self.slices[-1].stop + 2 * len(numbers)
+        self._numbers = {i: self._number(i, place, len(numbers)) for place, i in enumerate(numbers)}
+        self._together: dict[tuple[int, ...], NumberSignals] = {}
+        self._block_rows = min(MAX_BLOCK_ROWS, max(MIN_BLOCK_ROWS, BLOCK_CELLS // len(self.signals)))
+        self._names = (*(feature.name for feature in spec.features), PREDICTION)
+        self._invalid_at = np.array([where.stop - 1 for where in self.slices])
+        self._season = Season(spec.seasonality, spec.timezone)
+
+    def _number(self, signal: int, place: int, numbers: int) -> NumberSignal:
+        moments = self.slices[-1].stop
+        bounds = self.spec.features[signal].bounds if signal < len(self.spec.features) else None
+        binner = cast(NumberBinner, self.binners[signal])
+        return NumberSignal(binner, self.slices[signal].start, moments + place, moments + numbers + place, bounds)
+
+    # ------------------------------------------------------------------------------------------------ counting
+
+    def count(self, rows: Rows) -> Profile:
+        """Count rows; signals that their source does not carry count nothing."""
+        if 0 < len(rows) <= self._block_rows:
+            return self._count_block(rows)
+        profile = Profile()
+        for start in range(0, len(rows), self._block_rows):
+            profile.add(self._count_block(rows.slice(start, start + self._block_rows)))
+        return profile
+
+    def _count_block(self, rows: Rows) -> Profile:
+        keys, part = self._parts(rows)
+        carried = [i for i, column in enumerate(rows.columns) if column is not None]
+        numbers = tuple(i for i in carried if i in self._numbers)
+        others = [i for i in carried if i not in self._numbers]
+
+        places = np.empty((len(carried), len(rows)), dtype=np.int64)
+        if numbers:
+            together = self._count_together(numbers)
+            x = np.array([rows.columns[i] for i in numbers])
+            finite = np.isfinite(x)
+            void = None if finite.all() else ~finite
+            together.places(x, void, out=places[: len(numbers)])
+        for line, i in enumerate(others, start=len(numbers)):
+            np.add(self.binners[i].index(cast(Column, rows.columns[i])), self.slices[i].start, out=places[line])
+        if part is not None:
+            places += part * self.width
+        vectors = np.bincount(places.ravel(), minlength=len(keys) * self.width).reshape(len(keys), self.width)
+
+        sizes = len(rows) if part is None else np.bincount(part)
+        vectors[:, ROWS_FEATURES if rows.source is Source.FEATURES else ROWS_PREDICTIONS] = sizes
+        if numbers:
+            sums, squares = together.moments(x, void)
+            vectors[:, together.sums_at] = _by_part(sums, part)
+            vectors[:, together.squares_at] = _by_part(squares, part)
+        return Profile({key: vectors[i].copy() for i, key in enumerate(keys)})
+
+    def _count_together(self, numbers: tuple[int, ...]) -> NumberSignals:
+        """Signals that one source carries: there are as many of these as there are sources."""
+        if numbers not in self._together:
+            self._together[numbers] = NumberSignals([self._numbers[i] for i in numbers])
+        return self._together[numbers]
+
+    def _parts(self, rows: Rows) -> tuple[list[PartKey], Ints | None]:
+        """Keys of the parts that the rows belong to and the part of each row; None where there is but one."""
+        phases = self._season.phases
+        codes = rows.stages if phases == 1 else rows.stages * np.int64(phases) + self.phase_of(rows.times)
+        if (codes == codes[0]).all():
+            return [self._key(int(codes[0]))], None
+        distinct, part = np.unique(codes, return_inverse=True)
+        return [self._key(code) for code in distinct.tolist()], part.astype(np.int64)
+
+    def _key(self, code: int) -> PartKey:
+        stage, phase = divmod(code, self._season.phases)
+        return STAGES[stage], phase
+
+    def phase_of(self, times: Floats) -> Ints:
+        """Phase of the spec's season at each time, shape (n,); 0 without seasonality."""
+        return self._season.phase_of(times)
+
+    # ------------------------------------------------------------------------------------------------- reading
+
+    def row_count(self, vector: Vector) -> int:
+        """Rows of both sources."""
+        return int(vector[ROWS_FEATURES]) + int(vector[ROWS_PREDICTIONS])
+
+    def signal_counts(self, vector: Vector) -> list[Vector]:
+        """Rows in each bin, by signal (views of shape (B,)).
+
+        A row counts in every signal that its source carries, so a signal's counts add up to those rows.
+        """
+        return [vector[where] for where in self.slices]
+
+    def mean(self, vector: Vector, signal: int) -> float | None:
+        """Mean of a number signal over the values counted; None for a category, or without any value."""
+        number = self._numbers.get(signal)
+        values = self._values(vector, signal)
+        if number is None or values <= 0:
+            return None
+        bins = number.binner.bins
+        return bins.center + bins.scale * (int(vector[number.sum_at]) / SUM_UNIT / values)
+
+    def sd(self, vector: Vector, signal: int) -> float | None:
+        """Standard deviation of a number signal, to about 1/256 of the reference's; None where there is no mean."""
+        number = self._numbers.get(signal)
+        values = self._values(vector, signal)
+        if number is None or values <= 0:
+            return None
+        mean = int(vector[number.sum_at]) / SUM_UNIT / values
+        mean_square = int(vector[number.square_at]) / SQUARE_UNIT**2 / values
+        return number.binner.bins.scale * math.sqrt(max(mean_square - mean * mean, 0.0))
+
+    def _values(self, vector: Vector, signal: int) -> int:
+        """Values of a signal that are neither missing nor invalid."""
+        return int(vector[self.slices[signal]][:-2].sum())
+
+    def invalid_values(self, vector: Vector) -> dict[str, int]:
+        """Values that were not of their signal's type: by the feature's name, the prediction's under ``prediction``."""
+        counts = vector[self._invalid_at]
+        return {self._names[i]: int(counts[i]) for i in np.flatnonzero(counts).tolist()}
+
+
+def _by_part(values: Floats, part: Ints | None) -> Floats:
+    """Add up (F, n) values by part: (parts, F)."""
+    if part is None:
+        return cast(Floats, values.sum(axis=1)[None, :])
+    if (part[1:] < part[:-1]).any():  # rows mostly come in the order of time, and so of parts
+        order = np.argsort(part, kind="stable")
+        part, values = part[order], values[:, order]
+    starts = np.searchsorted(part, np.arange(int(part[-1]) + 1))
+    return cast(Floats, np.add.reduceat(values, starts, axis=1).T)

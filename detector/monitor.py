@@ -1,0 +1,260 @@
+"""The path of an event, from rows to a decision: admit, accumulate, judge, decide, emit.
+
+A monitor watches one model version in one stage. It is fed panes (the rows that came between two totals of a source
+partition) and returns drift events. It reads no clock and draws no random number: the same panes in the same order
+give the same events, in the worker, in a backtest and in a replay.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, Final
+
+import numpy as np
+
+from detector.evidence import EvidenceEngine, SignalReading
+from detector.explain import explain, importances, summarise
+from detector.incidents import IncidentChange, Incidents, Member, Watched
+from detector.layout import Layout
+from detector.means import RecentMeans
+from detector.onsets import Mark, Onsets
+from detector.recent import HALF_LIVES
+from detector.reference import baselines
+from detector.sequential import log_threshold
+from detector.steps import OpenStep, PaneCounts, StepClock, steps_in
+from detector.tiers import Tiers
+from schemas.model_spec import ModelSpec, OffsetRange, Stage
+from schemas.outbound import (
+    Change,
+    DriftEvent,
+    Family,
+    IncidentStatus,
+    Lineage,
+    Response,
+    Severity,
+    SignalStatus,
+    SignalVerdict,
+    Step,
+    Tier,
+)
+
+STEPS_NAMED: Final = 32
+"""The last steps whose cuts are named in an event."""
+
+VERSION: Final = version("driftline")
+
+SEVERITIES: Final = {
+    Tier.NONE: Severity.INFO,
+    Tier.MINOR: Severity.INFO,
+    Tier.MODERATE: Severity.WARNING,
+    Tier.SIGNIFICANT: Severity.CRITICAL,
+}
+RESPONSES: Final = {
+    Tier.NONE: Response.NONE,
+    Tier.MINOR: Response.INVESTIGATE,
+    Tier.MODERATE: Response.ENHANCED_MONITORING,
+    Tier.SIGNIFICANT: Response.RETRAIN,
+}
+
+
+class Monitor:
+    """Watches one model version in one stage.
+
+    Parameters
+    ----------
+    spec
+        With a frozen reference.
+    layout
+        Of that spec.
+    stage
+        In which the watched predictions were made.
+    """
+
+    def __init__(self, spec: ModelSpec, layout: Layout, stage: Stage) -> None:
+        self._spec, self._layout, self._stage = spec, layout, stage
+        references = baselines(spec, layout)
+        self._threshold = threshold_of(spec)
+        self._open_step = OpenStep()
+        self._clock = StepClock(spec.steps)
+        self._engine = EvidenceEngine(references, log_threshold=self._threshold)
+        self._tiers = Tiers(references, log_threshold=self._threshold, quiet_steps=spec.tiers.quiet_steps)
+        self._means = RecentMeans(layout, HALF_LIVES)
+        self._onsets = Onsets(spec.signals)
+        self._onset = Mark()
+        scope = f"{spec.model}/{spec.version}/{stage}/{layout.spec_hash}"
+        weights = importances(spec)
+        watched = [Watched(each.name, weights[each.name], each.opens) for each in references]
+        self._incidents = Incidents(scope, Family.DRIFT, watched)
+        self._readings: Sequence[SignalReading] = self._engine.step({})
+        self._steps: deque[Step] = deque(maxlen=STEPS_NAMED)
+        self._judged_steps = 0
+        self._rows = 0
+
+    def observe(self, counts: PaneCounts, offsets: tuple[OffsetRange, ...]) -> list[DriftEvent]:
+        """Take a pane; where it completes a step, judge it and return what that decided.
+
+        Parameters
+        ----------
+        counts
+            The pane.
+        offsets
+            All rows folded in up to now, by partition, this pane included.
+        """
+        self._admit(counts)
+        if not self._clock.closes(self._open_step.rows):
+            return []
+        step = self._close()
+        self._judge(step)
+        change = self._decide(Mark(self._clock.now, offsets))
+        return [] if change is None else [self._emit(change, offsets)]
+
+    # ---------------------------------------------------------------------------- the five stations of the path
+
+    def _admit(self, counts: PaneCounts) -> None:
+        """Add the pane to the open step; its event time moves the clock."""
+        self._clock.advance(counts.time)
+        self._open_step.add(counts)
+        self._rows += counts.pane.rows
+
+    def _close(self) -> OpenStep:
+        """Close the open step and begin the next."""
+        step, self._open_step = self._open_step, OpenStep()
+        self._clock.restart()
+        self._judged_steps += 1
+        named = Step(number=self._judged_steps, rows=step.rows, until=_moment(self._clock.now), panes=tuple(step.panes))
+        self._steps.append(named)
+        return step
+
+    def _judge(self, step: OpenStep) -> None:
+        """Move the evidence of every signal by the step's rows."""
+        by_phase = {phase: self._layout.signal_counts(vector) for phase, vector in step.parts.items()}
+        self._readings = self._engine.step(by_phase)
+        self._means.add(np.sum(list(step.parts.values()), axis=0))
+
+    def _decide(self, now: Mark) -> IncidentChange | None:
+        """Turn score and evidence into tiers, and tiers into the life of an incident."""
+        self._onsets.update(self._readings, now)
+        for index, tier in self._tiers.update(self._readings).items():
+            self._engine.reset(index, above=tier.rank)
+        change = self._incidents.update(
+            self._tiers.current,
+            self._readings,
+            step=self._judged_steps,
+            moment="/".join(f"{each.topic}:{each.partition}:{each.to_offset}" for each in now.offsets),
+            time=math.nan if now.time is None else now.time,
+        )
+        if change is not None and change.change is Change.OPENED:
+            self._onset = self._onsets.earliest(member.name for member in change.incident.members)
+        return change
+
+    def _emit(self, change: IncidentChange, offsets: tuple[OffsetRange, ...]) -> DriftEvent:
+        """Say what happened, with everything that is needed to understand and to recompute it."""
+        incident = change.incident
+        resolved = change.change is Change.RESOLVED
+        verdicts = tuple(self._verdict(member) for member in incident.members)
+        now, onset = _moment(self._clock.now), _moment(self._onset.time)
+        return DriftEvent(
+            id=change.id,
+            change=change.change,
+            status=IncidentStatus.RESOLVED if resolved else IncidentStatus.FIRING,
+            severity=SEVERITIES[incident.tier],
+            model=self._spec.model,
+            version=self._spec.version,
+            stage=self._stage,
+            family=incident.family,
+            owner=self._spec.owner,
+            incident_id=incident.id,
+            dedup_key=incident.id,
+            tier=incident.tier,
+            previous_tier=change.previous_tier,
+            response=RESPONSES[incident.tier],
+            summary=summarise(self._spec, change.change, incident.tier, verdicts, onset),
+            time=now,
+            opened_at=_moment(incident.opened_at),
+            since=onset,
+            since_offsets=self._onset.ranges_until(offsets),
+            resolved_at=now if resolved else None,
+            signals=verdicts,
+            signals_watched=len(self._spec.signals),
+            lineage=Lineage(
+                spec_hash=self._layout.spec_hash,
+                driftline=VERSION,
+                offsets=offsets,
+                steps=tuple(self._steps),
+            ),
+        )
+
+    def _verdict(self, member: Member) -> SignalVerdict:
+        reading = self._readings[member.index]
+        mean = self._means.mean(member.index, reading.half_life)
+        return explain(self._layout, member, reading, threshold=self._threshold, mean=mean)
+
+    # --------------------------------------------------------------------------------------------- what is known
+
+    def standing(self) -> dict[str, Any]:
+        """Where the stage stands, as fields of a ``ModelStatus``."""
+        incident = self._incidents.open
+        return {
+            "rows": self._rows,
+            "steps": self._judged_steps,
+            "time": _moment(self._clock.now),
+            "tier": incident.tier if incident is not None else Tier.NONE,
+            "incident_id": incident.id if incident is not None else None,
+            "signals": tuple(
+                SignalStatus(
+                    signal=reading.name,
+                    tier=tier,
+                    score=round(reading.score, 6),
+                    evidence=round(reading.evidence[max(tier.rank - 1, 0)], 3),
+                    threshold=round(self._threshold, 3),
+                    not_judged=reading.not_judged,
+                )
+                for reading, tier in zip(self._readings, self._tiers.current, strict=True)
+            ),
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Everything a successor needs, for ``detector.state``."""
+        return {
+            "open_step": self._open_step.state(),
+            "clock": self._clock.state(),
+            "engine": self._engine.state(),
+            "tiers": self._tiers.state(),
+            "means": self._means.state(),
+            "onsets": self._onsets.state(),
+            "onset": self._onset.state(),
+            "incidents": self._incidents.state(),
+            "steps": [step.model_dump(mode="json") for step in self._steps],
+            "judged_steps": self._judged_steps,
+            "rows": self._rows,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up where ``state`` left off, to the last bit."""
+        self._open_step = OpenStep.restored(state["open_step"])
+        self._clock.restore(state["clock"])
+        self._engine.restore(state["engine"])
+        self._tiers.restore(state["tiers"])
+        self._means.restore(state["means"])
+        self._onsets.restore(state["onsets"])
+        self._onset = Mark.restored(state["onset"])
+        self._incidents.restore(state["incidents"])
+        self._steps = deque((Step(**step) for step in state["steps"]), maxlen=STEPS_NAMED)
+        self._judged_steps, self._rows = state["judged_steps"], state["rows"]
+        self._readings = self._engine.step({})
+
+
+def threshold_of(spec: ModelSpec) -> float:
+    """Evidence in nats that the false-alarm budget of a spec asks of each of its signals."""
+    budget = spec.false_alarms
+    steps = steps_in(budget.per, spec.steps)
+    period = budget.per.total_seconds()
+    return log_threshold(period, period / steps, len(spec.signals), budget.count)
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None or math.isnan(seconds) else datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,216 @@
+"""The frozen baseline of a model version: bins, counts by phase, and how bursty its rows were.
+
+``freeze`` makes it from the rows of a training file or from the first rows of the stream, ``baselines`` reads it as
+what the evidence engine compares with. Rows of all stages count alike in a reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.bins import boolean_bins, fit_category_bins, fit_number_bins, make_binner
+from detector.dispersion import overdispersion
+from detector.evidence import SignalBaseline
+from detector.expectation import WHOLE
+from detector.layout import Layout
+from detector.profile import Profile, Vector
+from detector.rows import STAGES, Column, Rows, signal_types
+from detector.season import Season
+from schemas.model_spec import (
+    PREDICTION,
+    Bins,
+    CategoryBins,
+    FeatureType,
+    FrozenReference,
+    ModelSpec,
+    NumberBins,
+    OffsetRange,
+    Seasonality,
+    Stage,
+)
+
+Ints = NDArray[np.int64]
+
+_STAGE: Final = STAGES.index(Stage.PRODUCTION)
+"""Where a reference's rows are counted, whatever their own stage."""
+
+
+def freeze(
+    spec: ModelSpec,
+    rows: Rows | Sequence[Rows],
+    origin: str,
+    offsets: Sequence[OffsetRange] = (),
+    declared: str | None = None,
+) -> ModelSpec:
+    """Give a spec its frozen reference.
+
+    Parameters
+    ----------
+    spec
+        What is watched; a reference that it has already is replaced.
+    rows
+        The reference in its own order, on which dispersion is measured. Where features and predictions come in streams
+        of their own, the rows of each: a signal is taken from the first that carries it.
+    origin
+        Where the rows came from, for people.
+    offsets
+        For a reference from the stream: where the baseline ends in each partition.
+    declared
+        For a reference from the stream: hash of the spec that asked for it.
+
+    Raises
+    ------
+    ValueError
+        If there are no rows, or none that carry a signal (which is named), or a season has no times. A signal that is
+        missing in every row is no error: it has a bin for missing, and shows a change when values begin to come.
+    """
+    pieces = [rows] if isinstance(rows, Rows) else list(rows)
+    pieces = [piece for piece in pieces if len(piece)]
+    if not pieces:
+        raise ValueError(f"the reference of {spec.model} {spec.version} has no rows")
+    carriers = [_carrier(signal, i, pieces) for i, signal in enumerate(spec.signals)]
+    bins: dict[str, Bins] = {}
+    dispersion: dict[str, float] = {}
+    phases = {id(piece): _phases(spec, piece) for piece in pieces}
+    for i, (signal, kind, piece) in enumerate(zip(spec.signals, signal_types(spec), carriers, strict=True)):
+        column = cast(Column, piece.columns[i])
+        bins[signal] = _fit(column, kind)
+        binner = make_binner(bins[signal])
+        phi = overdispersion(
+            binner.index(column), binner.width, ordered=isinstance(bins[signal], NumberBins), phases=phases[id(piece)]
+        )
+        dispersion[signal] = round(phi, 4)
+    since, until = _period(pieces)
+    frozen = FrozenReference(
+        rows=max(len(piece) for piece in pieces),
+        since=since,
+        until=until,
+        origin=origin,
+        offsets=tuple(offsets),
+        declared=declared,
+        bins=bins,
+        dispersion=dispersion,
+        profile="",
+    )
+    profile = _count(Layout(_with(spec, frozen)), pieces)
+    return _with(spec, frozen.model_copy(update={"profile": profile.encode()}))
+
+
+def _carrier(signal: str, index: int, pieces: Sequence[Rows]) -> Rows:
+    """Rows that a signal is taken from."""
+    for piece in pieces:
+        column = piece.columns[index]
+        if column is not None:
+            if len(column) != len(piece):
+                raise ValueError(f"{signal} has {len(column)} values in {len(piece)} rows of the reference")
+            return piece
+    raise ValueError(f"no rows of the reference carry {signal}")
+
+
+def _fit(column: Column, kind: FeatureType) -> Bins:
+    if kind is FeatureType.NUMBER:
+        return fit_number_bins(cast(NDArray[np.float64], column))
+    return boolean_bins() if kind is FeatureType.BOOLEAN else fit_category_bins(cast(list[str | None], column))
+
+
+def _phases(spec: ModelSpec, rows: Rows) -> Ints | None:
+    if spec.seasonality is Seasonality.NONE:
+        return None
+    return Season(spec.seasonality, spec.timezone).phase_of(rows.times)
+
+
+def _period(pieces: Sequence[Rows]) -> tuple[datetime | None, datetime | None]:
+    """First and last event time; None where the rows have none."""
+    times = np.concatenate([piece.times for piece in pieces])
+    times = times[np.isfinite(times)]
+    if not len(times):
+        return None, None
+    return datetime.fromtimestamp(float(times.min()), UTC), datetime.fromtimestamp(float(times.max()), UTC)
+
+
+def _with(spec: ModelSpec, frozen: FrozenReference) -> ModelSpec:
+    return spec.model_copy(update={"reference": spec.reference.model_copy(update={"frozen": frozen})})
+
+
+def _count(layout: Layout, pieces: Sequence[Rows]) -> Profile:
+    profile = Profile()
+    for piece in pieces:
+        stages = np.full(len(piece), _STAGE, dtype=np.int8)
+        profile.add(layout.count(Rows(piece.source, piece.offsets, piece.times, stages, piece.columns)))
+    return profile
+
+
+def baselines(spec: ModelSpec, layout: Layout) -> list[SignalBaseline]:
+    """Read the frozen reference as what each signal is compared with, in the order of ``spec.signals``.
+
+    Raises
+    ------
+    ValueError
+        If the spec has no frozen reference, or its profile is damaged.
+    """
+    frozen = spec.reference.frozen
+    if frozen is None:
+        raise ValueError(f"{spec.model} {spec.version} has no reference yet: there is nothing to compare with")
+    phases = _vectors_by_phase(Profile.decode(frozen.profile, layout.width), layout.width)
+    if spec.seasonality is Seasonality.NONE:
+        phases = {WHOLE: phases[WHOLE]}
+    return [
+        SignalBaseline(
+            name=signal,
+            phases=_expected(frozen.bins[signal], {phase: vector[where] for phase, vector in phases.items()}),
+            ordered=isinstance(frozen.bins[signal], NumberBins),
+            dispersion=max(frozen.dispersion.get(signal, 1.0), 1.0),
+            opens=spec.learning == "frozen" or signal != PREDICTION,
+            thresholds=(spec.tiers.minor, spec.tiers.moderate, spec.tiers.significant),
+        )
+        for signal, where in zip(spec.signals, layout.slices, strict=True)
+    ]
+
+
+def _vectors_by_phase(profile: Profile, width: int) -> dict[int, Vector]:
+    """Counts by phase and, under ``WHOLE``, all together."""
+    phases: dict[int, Vector] = {WHOLE: np.zeros(width, dtype=np.int64)}
+    for (_, phase), vector in sorted(profile.parts.items()):
+        phases[phase] = phases[phase] + vector if phase in phases else vector
+        phases[WHOLE] = phases[WHOLE] + vector
+    return phases
+
+
+def _expected(bins: Bins, phases: dict[int, Ints]) -> dict[int, Ints]:
+    """Counts that tell what to expect: as counted, but for what categories never seen before will take."""
+    if not isinstance(bins, CategoryBins) or not bins.singletons:
+        return {phase: counts.copy() for phase, counts in phases.items()}
+    rows = max(int(phases[WHOLE].sum()), 1)
+    return {
+        phase: make_room_for_unseen(counts, round(bins.singletons * int(counts.sum()) / rows))
+        for phase, counts in phases.items()
+    }
+
+
+def make_room_for_unseen(counts: Ints, singletons: int) -> Ints:
+    """Move as many rows as there are singletons to ``unseen``, from ``other``, then from the rarest categories.
+
+    Good and Turing: what the next row has that the reference never had is as likely as what it had once. Without this,
+    every live stream of a category with a long tail would drift from the day it starts.
+
+    Parameters
+    ----------
+    counts
+        (B,) of a category's bins: the categories, most frequent first, other, unseen, missing, invalid.
+    """
+    moved = counts.copy()
+    other, unseen = len(counts) - 4, len(counts) - 3
+    wanted = singletons
+    for place in (other, *range(other - 1, -1, -1)):
+        taken = min(wanted, int(moved[place]))
+        moved[place] -= taken
+        moved[unseen] += taken
+        wanted -= taken
+        if not wanted:
+            break
+    return moved

@@ -1,0 +1,131 @@
+"""Decoded rows in columns: what every payload format and file reader hands to the core.
+
+A run of records becomes one ``Rows`` for each model version in it. Columns stand in the order of ``spec.signals``:
+
+===================  =======================  ======================  =====================================
+signal               column                   missing                 not of the signal's type ("invalid")
+===================  =======================  ======================  =====================================
+number               float64 array            NaN                     an infinity
+category, boolean    list of ``str | None``   None                    the constant ``INVALID``
+===================  =======================  ======================  =====================================
+
+Booleans are written ``true`` and ``false``; an integral number that came for a category is written ``str(int(x))``, so
+that a producer that sends ``3.0`` and one that sends ``3`` mean the same category.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.model_spec import FeaturesFrom, FeatureType, ModelSpec, Output, Stage
+
+STAGES: Final[tuple[Stage, ...]] = tuple(Stage)
+"""``Rows.stages`` holds indices into this."""
+
+INVALID: Final = "\x00invalid"
+"""Stands in a category or boolean column for a value that is not of the type, such as a list."""
+
+TRUE: Final = "true"
+FALSE: Final = "false"
+
+Column = NDArray[np.float64] | list[str | None]
+
+
+class Source(StrEnum):
+    """The stream a row came from."""
+
+    FEATURES = "features"
+    PREDICTIONS = "predictions"
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """n rows of one model version from one source partition, in log order.
+
+    Attributes
+    ----------
+    source
+        The stream they came from.
+    offsets
+        (n,) of the record that each row came from, non-decreasing: a record may hold many rows.
+    times
+        (n,) event times in seconds since 1970.
+    stages
+        (n,) indices into ``STAGES``.
+    columns
+        One for each of ``spec.signals``; None where this source does not carry the signal.
+    """
+
+    source: Source
+    offsets: NDArray[np.int64]
+    times: NDArray[np.float64]
+    stages: NDArray[np.int8]
+    columns: tuple[Column | None, ...]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def slice(self, start: int, stop: int) -> Rows:
+        """Rows ``start`` to ``stop`` (exclusive), as views where the columns are arrays."""
+        columns = tuple(None if column is None else column[start:stop] for column in self.columns)
+        return Rows(self.source, self.offsets[start:stop], self.times[start:stop], self.stages[start:stop], columns)
+
+    @classmethod
+    def concat(cls, pieces: Sequence[Rows]) -> Rows:
+        """Join pieces of one source in the order given.
+
+        Raises
+        ------
+        ValueError
+            If there is no piece, or the pieces differ in source or in which columns they carry.
+        """
+        if not pieces:
+            raise ValueError("no rows to join")
+        first = pieces[0]
+        if len(pieces) == 1:
+            return first
+        if any(piece.source is not first.source for piece in pieces):
+            raise ValueError("rows of different sources cannot be joined")
+        return cls(
+            first.source,
+            np.concatenate([piece.offsets for piece in pieces]),
+            np.concatenate([piece.times for piece in pieces]),
+            np.concatenate([piece.stages for piece in pieces]),
+            tuple(_join(columns) for columns in zip(*(piece.columns for piece in pieces), strict=True)),
+        )
+
+
+def _join(columns: Sequence[Column | None]) -> Column | None:
+    if all(column is None for column in columns):
+        return None
+    arrays = [column for column in columns if isinstance(column, np.ndarray)]
+    if len(arrays) == len(columns):
+        return np.concatenate(arrays)
+    lists = [column for column in columns if isinstance(column, list)]
+    if len(lists) == len(columns):
+        return [value for column in lists for value in column]
+    raise ValueError("rows that carry different columns cannot be joined")
+
+
+def signal_types(spec: ModelSpec) -> tuple[FeatureType, ...]:
+    """How each of ``spec.signals`` is binned; a class is a category, a score or a regression's answer a number."""
+    features = tuple(feature.type for feature in spec.features)
+    if spec.prediction is None:
+        return features
+    return (*features, FeatureType.CATEGORY if spec.prediction.output is Output.CLASS else FeatureType.NUMBER)
+
+
+def carried(spec: ModelSpec, source: Source) -> tuple[bool, ...]:
+    """Which of ``spec.signals`` the source carries.
+
+    Features come from the stream that ``features_from`` names, the prediction from the predictions.
+    """
+    features = spec.features_from is (FeaturesFrom.FEATURES if source is Source.FEATURES else FeaturesFrom.PREDICTIONS)
+    prediction = () if spec.prediction is None else (source is Source.PREDICTIONS,)
+    return (features,) * len(spec.features) + prediction

@@ -1,0 +1,107 @@
+"""What serving systems produce. Only JSON is needed; every field but the model, its version and a payload is optional.
+
+These models are the documented contract (JSON Schemas, examples, small producers in Python). The worker's hot path
+decodes the same fields with decoders built for each model spec (``agents.formats``); a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import AwareDatetime, Field, model_validator
+
+from schemas.base import FeatureName, Inbound, Name
+from schemas.model_spec import Stage
+
+FeatureValue = float | int | bool | str | None
+"""A number, a category, a boolean, or null for missing (NaN is missing, an infinity invalid)."""
+
+
+class FeatureEvent(Inbound):
+    """The features of one row, without a prediction: from a feature pipeline."""
+
+    model: Name
+    version: Name
+    time: AwareDatetime | None = None
+    """When the row was observed; the record's timestamp stands in for it."""
+    stage: Stage = Stage.PRODUCTION
+    prediction_id: str | None = None
+    features: dict[FeatureName, FeatureValue]
+    segments: dict[str, str] = Field(default_factory=dict)
+    """Values of the fields by which the model is broken down, such as a country."""
+
+
+class PredictionEvent(Inbound):
+    """One answer of a model, with or without the features it was made from."""
+
+    model: Name
+    version: Name
+    time: AwareDatetime | None = None
+    stage: Stage = Stage.PRODUCTION
+    prediction_id: str | None = None
+    """Under this id the outcome will come."""
+    features: dict[FeatureName, FeatureValue] | None = None
+    prediction: str | bool | int | float | None = None
+    """The class, or the number of a regression."""
+    score: float | None = None
+    """Probability of the positive class."""
+    probabilities: dict[str, float] | None = None
+    """Probability of each class."""
+    segments: dict[str, str] = Field(default_factory=dict)
+    latency_ms: float | None = None
+    """How long the model took to answer, in milliseconds."""
+
+    @model_validator(mode="after")
+    def _something_was_answered(self) -> Self:
+        if self.prediction is None and self.score is None and self.probabilities is None:
+            raise ValueError("a prediction event needs `prediction`, `score` or `probabilities`")
+        return self
+
+
+class _Batch(Inbound):
+    """Many rows in columns: every list has ``rows`` entries."""
+
+    model: Name
+    version: Name
+    rows: int = Field(ge=1)
+    time: AwareDatetime | list[AwareDatetime] | None = None
+    """One time for all rows, or one for each."""
+    stage: Stage = Stage.PRODUCTION
+    prediction_id: list[str] | None = None
+    segments: dict[str, list[str]] = Field(default_factory=dict)
+
+
+def _check_lengths(rows: int, columns: dict[str, list[object] | None]) -> None:
+    for name, column in columns.items():
+        if column is not None and len(column) != rows:
+            raise ValueError(f"column {name!r} has {len(column)} entries, but `rows` is {rows}")
+
+
+class FeatureBatch(_Batch):
+    """The features of many rows, in columns."""
+
+    features: dict[FeatureName, list[FeatureValue]]
+
+    @model_validator(mode="after")
+    def _columns_are_of_one_length(self) -> Self:
+        _check_lengths(self.rows, dict(self.features))  # type: ignore[arg-type]
+        return self
+
+
+class PredictionBatch(_Batch):
+    """Many answers of a model, in columns."""
+
+    features: dict[FeatureName, list[FeatureValue]] | None = None
+    prediction: list[str | bool | int | float | None] | None = None
+    score: list[float | None] | None = None
+    probabilities: dict[str, list[float]] | None = None
+    latency_ms: list[float | None] | None = None
+
+    @model_validator(mode="after")
+    def _columns_are_of_one_length(self) -> Self:
+        _check_lengths(self.rows, dict(self.features or {}))  # type: ignore[arg-type]
+        answers: dict[str, list[object] | None] = {"prediction": self.prediction, "score": self.score}  # type: ignore[dict-item]
+        _check_lengths(self.rows, answers)
+        if self.prediction is None and self.score is None and self.probabilities is None:
+            raise ValueError("a prediction event needs `prediction`, `score` or `probabilities`")
+        return self

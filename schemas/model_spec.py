@@ -1,0 +1,293 @@
+"""What a model is: its features, what is judged and how, who is told. One version of a model is immutable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import AwareDatetime, Field, field_validator, model_validator
+
+from schemas.base import Duration, FeatureName, Name, Outbound
+
+PREDICTION = "prediction"
+"""The name of the signal that watches what the model answers."""
+
+
+def feature_signal(name: str) -> str:
+    """Name the signal that watches the feature ``name``."""
+    return f"feature:{name}"
+
+
+class Task(StrEnum):
+    """What the model predicts."""
+
+    BINARY = "binary"
+    MULTICLASS = "multiclass"
+    REGRESSION = "regression"
+
+
+class Stage(StrEnum):
+    """The role in which a version made a prediction."""
+
+    PRODUCTION = "production"
+    SHADOW = "shadow"
+    CANARY = "canary"
+
+
+class FeatureType(StrEnum):
+    """How the values of a feature are binned."""
+
+    NUMBER = "number"
+    CATEGORY = "category"
+    BOOLEAN = "boolean"
+
+
+class FeaturesFrom(StrEnum):
+    """Which stream a model's features are judged on, so that features that come in both are not counted twice."""
+
+    PREDICTIONS = "predictions"
+    FEATURES = "features"
+
+
+class Seasonality(StrEnum):
+    """Which phases the reference has: none, the hour of the day, or the hour of the week."""
+
+    NONE = "none"
+    DAILY = "daily"
+    WEEKLY = "weekly"
+
+
+class Output(StrEnum):
+    """Which part of a prediction is watched: its class, its score (probability), or its number."""
+
+    CLASS = "class"
+    SCORE = "score"
+    NUMBER = "number"
+
+
+class FeatureSpec(Outbound):
+    """One feature of the model."""
+
+    name: FeatureName
+    type: FeatureType
+    bounds: tuple[float, float] | None = None
+    """Sums clip values to these; None: 4,096 reference scales around the reference's median."""
+    importance: float = Field(default=1.0, ge=0.0)
+    """How much the model relies on the feature: ranks the features of an incident by score x importance."""
+
+    @model_validator(mode="after")
+    def _bounds_are_ordered(self) -> Self:
+        if self.bounds is not None and not self.bounds[0] < self.bounds[1]:
+            raise ValueError(f"bounds of feature {self.name!r} must be [low, high] with low < high")
+        return self
+
+
+class PredictionSpec(Outbound):
+    """What the model answers, and which part of the answer is watched."""
+
+    output: Output
+    positive_class: str | None = None
+    """For a binary task: the class whose probability is the score, used when events carry probabilities only."""
+
+
+class FalseAlarmBudget(Outbound):
+    """How many false alarms the model may raise in a period, all its signals together."""
+
+    count: float = Field(default=1.0, gt=0.0)
+    per: Duration = timedelta(days=30)
+
+
+class StepSpec(Outbound):
+    """When rows are judged: a step closes with enough rows, or at the longest wait, by event time."""
+
+    min_rows: int = Field(default=32, ge=8)
+    min_interval: Duration = timedelta(seconds=10)
+    max_wait: Duration = timedelta(hours=1)
+
+
+class TierSpec(Outbound):
+    """Scores (PSI for distributions) from which a change counts as minor, moderate, significant."""
+
+    minor: float = Field(default=0.1, gt=0.0)
+    moderate: float = Field(default=0.2, gt=0.0)
+    significant: float = Field(default=0.25, gt=0.0)
+    quiet_steps: int = Field(default=8, ge=1)
+    """Quiet steps before a tier goes down or an incident ends."""
+
+    @model_validator(mode="after")
+    def _tiers_are_ordered(self) -> Self:
+        if not self.minor <= self.moderate <= self.significant:
+            raise ValueError("tiers must be ordered: minor <= moderate <= significant")
+        return self
+
+
+class RetrainingSpec(Outbound):
+    """When a significant incident asks for retraining."""
+
+    enabled: bool = True
+    cooldown: Duration = timedelta(days=1)
+    """At most one request for a model in this time, by event time."""
+
+
+class TimeSpec(Outbound):
+    """Which event times are believed."""
+
+    max_ahead: Duration = timedelta(hours=1)
+    """Further ahead of the record's own timestamp, an event time is invalid and the event a dead letter."""
+    max_behind: Duration | None = None
+    """Further behind it likewise; None: any time since 1970 (replays and demos send the past)."""
+
+
+class ColumnNames(Outbound):
+    """The columns of a file for ``models init`` and ``backtest``; features are found under their own names."""
+
+    time: str = "time"
+    prediction: str = "prediction"
+    score: str = "score"
+    label: str = "label"
+    label_time: str = "label_time"
+    prediction_id: str = "prediction_id"
+    version: str = "version"
+    stage: str = "stage"
+
+
+class NumberBins(Outbound):
+    """Bins of a number, cut at quantiles of the reference; constant stretches keep their atoms as bins of their own.
+
+    Bin i holds ``edges[i] <= x < edges[i + 1]``, the last one its upper edge too. Beside them stand, in this order:
+    underflow, the bins, overflow, missing, invalid.
+    """
+
+    kind: Literal["number"] = "number"
+    edges: tuple[float, ...] = Field(min_length=2)
+    """Ascending, K + 1 of them for K bins."""
+    means: tuple[float, ...]
+    """Mean of the reference rows in each of the K bins: what stands for the bin in a Wasserstein distance."""
+    center: float
+    """Median of the reference."""
+    scale: float = Field(gt=0.0)
+    """Standard deviation of the reference (1 where it is constant): the unit of sums and of distances."""
+
+
+class CategoryBins(Outbound):
+    """Bins of a category: the values known from the reference, then other, unseen, missing, invalid."""
+
+    kind: Literal["category"] = "category"
+    categories: tuple[str, ...]
+    """Known values that have a bin of their own, most frequent first."""
+    other: tuple[str, ...] = ()
+    """Known values that are too rare for a bin of their own; they share one."""
+    singletons: int = Field(default=0, ge=0)
+    """Values seen once in the reference: the Good-Turing expectation of what is unseen."""
+
+
+Bins = Annotated[NumberBins | CategoryBins, Field(discriminator="kind")]
+
+
+class OffsetRange(Outbound):
+    """Records ``from_offset`` to ``to_offset`` (exclusive) of one partition."""
+
+    topic: str
+    partition: int = Field(ge=0)
+    from_offset: int = Field(ge=0)
+    to_offset: int = Field(ge=0)
+
+
+class FrozenReference(Outbound):
+    """The frozen baseline of a version: bins, counts and how bursty its rows were."""
+
+    rows: int = Field(ge=1)
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+    origin: str = ""
+    """Where the rows came from: a file's name with its SHA-256, or ``stream``."""
+    offsets: tuple[OffsetRange, ...] = ()
+    """For a reference from the stream: the rows that are baseline; counting starts behind them."""
+    declared: str | None = None
+    """For a reference from the stream: the hash of the spec that asked for it."""
+    bins: dict[str, Bins]
+    """By signal name."""
+    dispersion: dict[str, float] = Field(default_factory=dict)
+    """By signal name: variance of block means over that of independent rows, at least 1."""
+    profile: str
+    """Counts by phase: a profile as ``detector.profile`` encodes it (base64 of deflated int64)."""
+
+
+class ReferenceSpec(Outbound):
+    """Where the reference comes from: frozen here, or the first ``rows`` rows of the stream."""
+
+    rows: int = Field(default=2_000, ge=100, le=200_000)
+    """Rows to collect from the stream (unused once ``frozen`` is there)."""
+    frozen: FrozenReference | None = None
+
+
+class ModelSpec(Outbound):
+    """A model version: what it takes and answers, how it is judged, and the reference it is compared with.
+
+    Keyed by (model, version, hash) on the ``models`` topic. The lowest offset wins; a version never changes.
+    """
+
+    model: Name
+    version: Name
+    task: Task
+    owner: str | None = None
+    """Whom alarms concern; copied to every event."""
+    features_from: FeaturesFrom = FeaturesFrom.PREDICTIONS
+    features: tuple[FeatureSpec, ...] = Field(default=(), max_length=5_000)
+    prediction: PredictionSpec | None = None
+    seasonality: Seasonality = Seasonality.NONE
+    timezone: str = "UTC"
+    """Of the seasons: an IANA name."""
+    learning: Literal["frozen", "continuous"] = "frozen"
+    """``continuous``: the model keeps learning, so a change of its predictions alone opens no incident."""
+    false_alarms: FalseAlarmBudget = FalseAlarmBudget()
+    steps: StepSpec = StepSpec()
+    tiers: TierSpec = TierSpec()
+    retraining: RetrainingSpec = RetrainingSpec()
+    times: TimeSpec = TimeSpec()
+    columns: ColumnNames = ColumnNames()
+    reference: ReferenceSpec = ReferenceSpec()
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone_exists(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"unknown timezone {value!r}: use an IANA name such as Europe/Berlin") from error
+        return value
+
+    @model_validator(mode="after")
+    def _something_is_watched(self) -> Self:
+        names = [feature.name for feature in self.features]
+        if repeated := sorted(name for name, count in Counter(names).items() if count > 1):
+            raise ValueError(f"features named twice: {', '.join(repeated)}")
+        if not names and self.prediction is None:
+            raise ValueError("nothing to watch: name at least one feature, or what the prediction is")
+        return self
+
+    @model_validator(mode="after")
+    def _bins_belong_to_signals(self) -> Self:
+        if self.reference.frozen is not None:
+            signals, bins = set(self.signals), set(self.reference.frozen.bins)
+            if signals != bins:
+                odd = ", ".join(sorted(signals ^ bins))
+                raise ValueError(f"reference and features disagree about {odd}: run `driftline models init` again")
+        return self
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """Names of the distribution signals in the order of the profile's layout: features, then the prediction."""
+        names = tuple(feature_signal(feature.name) for feature in self.features)
+        return names if self.prediction is None else (*names, PREDICTION)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical JSON of the spec: the identity of what was registered."""
+        content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(content.encode()).hexdigest()

@@ -1,0 +1,323 @@
+"""What people and pipelines subscribe to: drift events, retrain requests, model status, dead letters.
+
+Bodies are flat JSON with stable paths. Delivery is at least once; ``id`` is derived from the content, so that a repeat
+is recognised by it, and ``dedup_key`` groups what belongs to one incident.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import AwareDatetime, Field
+
+from schemas.base import Outbound
+from schemas.model_spec import OffsetRange, Stage
+
+
+class Tier(StrEnum):
+    """How bad: decided from score and evidence together. Ordered by ``rank``."""
+
+    NONE = "none"
+    MINOR = "minor"
+    MODERATE = "moderate"
+    SIGNIFICANT = "significant"
+
+    @property
+    def rank(self) -> int:
+        """0 for none to 3 for significant."""
+        return tuple(Tier).index(self)
+
+
+class Severity(StrEnum):
+    """The tier in the words of paging systems."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+
+class Response(StrEnum):
+    """What follows a tier."""
+
+    NONE = "none"
+    INVESTIGATE = "investigate"
+    ENHANCED_MONITORING = "enhanced_monitoring"
+    RETRAIN = "retrain"
+
+
+class Change(StrEnum):
+    """What happened to the incident."""
+
+    OPENED = "opened"
+    ESCALATED = "escalated"
+    UPDATED = "updated"
+    """Another signal joined, the tier is the same."""
+    EASED = "eased"
+    RESOLVED = "resolved"
+
+
+class IncidentStatus(StrEnum):
+    """Whether the incident is still on."""
+
+    FIRING = "firing"
+    RESOLVED = "resolved"
+
+
+class Family(StrEnum):
+    """What an incident is about; a model version and stage has at most one open incident of each."""
+
+    DRIFT = "drift"
+    QUALITY = "quality"
+    SERVICE = "service"
+    BUSINESS = "business"
+
+
+class DriftKind(StrEnum):
+    """Which of the three drifts a signal shows."""
+
+    DATA = "data"
+    PREDICTION = "prediction"
+    PERFORMANCE = "performance"
+    CONCEPT = "concept"
+
+
+class BinChange(Outbound):
+    """A bin whose share changed."""
+
+    bin: str
+    """``[1.5, 2.0)``, ``missing``, a category."""
+    expected: float
+    """Share in the reference, 0 to 1."""
+    actual: float
+    """Share in the rows judged, 0 to 1."""
+
+
+class SignalVerdict(Outbound):
+    """One signal of an incident: how large its change is, how sure, and where."""
+
+    signal: str
+    kind: DriftKind
+    tier: Tier
+    score: float
+    """Effect size in ``score_name``'s unit, small-sample bias removed."""
+    score_name: str = "psi"
+    evidence: float
+    """e-value against the tier's own null, natural logarithm (nats)."""
+    threshold: float
+    """Evidence needed under the model's false-alarm budget, in nats."""
+    rows: float
+    """Effective number of rows behind the score."""
+    importance: float = 1.0
+    distances: dict[str, float] = Field(default_factory=dict)
+    """Other distances between the same rows and the reference: js, hellinger, wasserstein, ks, chi_square."""
+    expected_mean: float | None = None
+    actual_mean: float | None = None
+    bins: tuple[BinChange, ...] = ()
+    """The bins that changed most, largest contribution first."""
+
+
+class Pane(Outbound):
+    """The rows of one source partition between two running totals."""
+
+    topic: str
+    partition: int
+    from_offset: int
+    to_offset: int
+    """Exclusive."""
+    rows: int
+
+
+class Step(Outbound):
+    """Rows judged together: where the step was cut in each partition, so that a replay cuts there too."""
+
+    number: int
+    """Since the version was first judged, from 1."""
+    rows: int
+    until: AwareDatetime | None = None
+    panes: tuple[Pane, ...]
+
+
+class Lineage(Outbound):
+    """What the decision can be recomputed from."""
+
+    spec_hash: str
+    driftline: str
+    """Version of the software that decided."""
+    offsets: tuple[OffsetRange, ...]
+    """All rows folded in so far, by partition: from the start of the totals to the last step."""
+    steps: tuple[Step, ...]
+    """The last steps, newest last (bounded)."""
+
+
+class DriftEvent(Outbound):
+    """The opening, change or end of an incident."""
+
+    id: str
+    change: Change
+    status: IncidentStatus
+    severity: Severity
+    model: str
+    version: str
+    stage: Stage = Stage.PRODUCTION
+    family: Family = Family.DRIFT
+    owner: str | None = None
+    incident_id: str
+    dedup_key: str
+    """The incident's id: pass it to paging systems."""
+    tier: Tier
+    previous_tier: Tier
+    response: Response
+    summary: str
+    """One sentence for people."""
+    time: AwareDatetime | None
+    """Event time of the newest row judged; null only in a backtest of a file without times."""
+    opened_at: AwareDatetime | None
+    since: AwareDatetime | None = None
+    """Estimated onset of the change, by event time."""
+    since_offsets: tuple[OffsetRange, ...] = ()
+    """The rows since the estimated onset."""
+    resolved_at: AwareDatetime | None = None
+    signals: tuple[SignalVerdict, ...]
+    """The signals of the incident, by tier, then score x importance; those that went quiet have tier none."""
+    signals_watched: int
+    lineage: Lineage
+    row: int | None = None
+    """In a backtest: index of the last data row consumed when the event was raised."""
+
+
+class Urgency(StrEnum):
+    """How soon retraining is wanted."""
+
+    NORMAL = "normal"
+    HIGH = "high"
+
+
+class TrainingRange(Outbound):
+    """The rows recommended for training."""
+
+    since: AwareDatetime | None
+    until: AwareDatetime | None
+    offsets: tuple[OffsetRange, ...]
+
+
+class RetrainRequest(Outbound):
+    """Asks a pipeline to train a new version."""
+
+    id: str
+    dedup_key: str
+    """One request for one incident: the same key, the same request."""
+    model: str
+    version: str
+    stage: Stage
+    owner: str | None = None
+    reason: str
+    """One sentence for people."""
+    trigger: str = "incident"
+    urgency: Urgency
+    tier: Tier
+    incident_id: str
+    event_id: str
+    """The drift event that asked."""
+    time: AwareDatetime
+    """Event time of the drift event."""
+    cooldown_until: AwareDatetime
+    """By event time: no further request for this model before."""
+    signals: tuple[str, ...]
+    training_range: TrainingRange
+    lineage: Lineage
+
+
+class ModelState(StrEnum):
+    """What driftline does with a model version."""
+
+    UNREGISTERED = "unregistered"
+    COLLECTING = "collecting"
+    """The reference is being collected from the stream."""
+    WATCHING = "watching"
+
+
+class SignalStatus(Outbound):
+    """Where a signal stands."""
+
+    signal: str
+    tier: Tier
+    score: float
+    evidence: float
+    threshold: float
+    not_judged: str | None = None
+    """Why the signal cannot be judged."""
+
+
+class ModelStatus(Outbound):
+    """Where a model version stands in one stage; compacted by (model, version, stage)."""
+
+    model: str
+    version: str
+    stage: Stage = Stage.PRODUCTION
+    state: ModelState
+    owner: str | None = None
+    spec_hash: str | None = None
+    rows: int
+    """Judged, collected or, while unregistered, seen."""
+    rows_wanted: int | None = None
+    """While collecting: how many the reference needs."""
+    steps: int = 0
+    time: AwareDatetime | None
+    """Event time of the newest row."""
+    tier: Tier = Tier.NONE
+    incident_id: str | None = None
+    signals: tuple[SignalStatus, ...] = ()
+    offsets: tuple[OffsetRange, ...] = ()
+    uncounted: tuple[OffsetRange, ...] = ()
+    """Offsets that retention removed before they could be counted."""
+    invalid: dict[str, int] = Field(default_factory=dict)
+    """Values not of their feature's type, by feature."""
+    note: str | None = None
+    """What a person should know, such as a refused second spec."""
+
+    @property
+    def id(self) -> str:
+        """Its coordinates and how far it has come."""
+        return f"{self.model}/{self.version}/{self.stage}/{self.state}/{self.steps}/{self.rows}"
+
+
+class DeadLetterReason(StrEnum):
+    """Why a record could not be counted."""
+
+    EMPTY = "empty"
+    TOO_LARGE = "too_large"
+    INVALID_JSON = "invalid_json"
+    INVALID_EVENT = "invalid_event"
+    INVALID_TIME = "invalid_time"
+    UNKNOWN_STAGE = "unknown_stage"
+    PROCESSING_ERROR = "processing_error"
+
+
+class Origin(Outbound):
+    """Where a record came from."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: AwareDatetime
+
+
+class DeadLetter(Outbound):
+    """A record that could not be counted, with its reason. Its id is made of its origin: a replay repeats it."""
+
+    id: str
+    reason: DeadLetterReason
+    detail: str
+    """One sentence: what is wrong and, where it helps, how to mend it."""
+    origin: Origin
+    time: AwareDatetime
+    """The record's timestamp."""
+    key_base64: str | None = None
+    value_base64: str
+    """The first 64 KiB of the value."""
+    length: int
+    """Of the whole value, in bytes."""
+    sha256: str
+    """Of the whole value, hexadecimal."""
+    truncated: bool = False

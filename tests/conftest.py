@@ -1,0 +1,88 @@
+"""Brokers for the tests: one embedded and one Apache Kafka for a session, both started only when a test asks."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from agents.broker import EmbeddedBroker
+from agents.settings import Settings
+from tests.support.kafka import ApacheKafka, KafkaUnavailableError, require_programs
+
+REQUIRE_KAFKA = "DRIFTLINE_REQUIRE_KAFKA"
+"""Set to 1 where a skipped Apache Kafka part must be a failure (CI)."""
+_left_out = pytest.StashKey[str]()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests on Apache Kafka where Java or Maven is missing; where it is required, run nothing."""
+    wanted = [item for item in items if item.get_closest_marker("kafka")]
+    if not wanted:
+        return
+    try:
+        require_programs()
+    except KafkaUnavailableError as error:
+        if os.environ.get(REQUIRE_KAFKA) == "1":
+            raise pytest.UsageError(f"{REQUIRE_KAFKA} is 1, but: {error}") from None
+        config.stash[_left_out] = f"{len(wanted)} tests on Apache Kafka were left out: {error}"
+        config.hook.pytest_deselected(items=wanted)
+        items[:] = [item for item in items if item not in wanted]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if message := config.stash.get(_left_out, None):
+        terminalreporter.write_line(message, yellow=True)
+
+
+@pytest.fixture(scope="session")
+def embedded_broker() -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker() as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def apache_kafka() -> Iterator[ApacheKafka]:
+    kafka = ApacheKafka()
+    try:
+        kafka.start()
+    except KafkaUnavailableError as error:
+        if os.environ.get(REQUIRE_KAFKA) == "1":
+            pytest.fail(f"{REQUIRE_KAFKA} is 1, but: {error}")
+        pytest.skip(f"the Apache Kafka part is left out: {error}")
+    yield kafka
+    kafka.stop()
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("embedded_broker", id="embedded", marks=pytest.mark.integration),
+        pytest.param("apache_kafka", id="apache", marks=[pytest.mark.integration, pytest.mark.kafka]),
+    ]
+)
+def broker(request: pytest.FixtureRequest) -> str:
+    """Bootstrap servers of each broker in turn."""
+    running: EmbeddedBroker | ApacheKafka = request.getfixturevalue(request.param)
+    return running.bootstrap_servers
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """Topics of a test of its own, so that tests share brokers and nothing else."""
+    return f"t{uuid.uuid4().hex[:10]}."
+
+
+@pytest.fixture
+def settings(broker: str, topic_prefix: str) -> Settings:
+    """Settings for a worker on the test's broker, with a group of its own and timeouts that keep tests short."""
+    return Settings(
+        bootstrap_servers=broker,
+        topic_prefix=topic_prefix,
+        group=f"{topic_prefix}worker",
+        partitions=2,
+        session_timeout_s=6.0,
+        heartbeat_interval_s=0.5,
+    )

@@ -1,0 +1,176 @@
+"""Backtests: which rows are the reference, which are judged, and what is said of them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from agents.backtest import FileBacktest, ReferenceCut
+from agents.errors import OperatorError
+from agents.files import DataFile, RowReader
+from agents.spec_file import parse_spec, render_spec
+from schemas.model_spec import FeaturesFrom, ModelSpec, ReferenceSpec, Seasonality
+from schemas.outbound import Change, DriftEvent, Stage, Tier
+from tests.support.data import category, numbers, spec_of
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+STABLE, SHIFTED = 2_400, 600
+ROWS = STABLE + SHIFTED
+PLAIN = spec_of(*numbers("x"), category("plan"), prediction={"output": "score"}, reference=ReferenceSpec(rows=1_000))
+
+
+def table(**columns: Any) -> dict[str, Any]:
+    """Rows a minute apart; after ``STABLE`` of them ``x`` is two sd higher."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=ROWS)
+    x[STABLE:] += 2.0
+    made = {
+        "x": x,
+        "plan": rng.choice(["free", "pro"], size=ROWS),
+        "score": rng.uniform(size=ROWS),
+        "time": [START + timedelta(minutes=row) for row in range(ROWS)],
+    }
+    return {name: values for name, values in (made | columns).items() if values is not None}
+
+
+def run(folder: Path, spec: ModelSpec = PLAIN, cut: ReferenceCut | None = None, every: int = 32, **columns: Any):
+    path = folder / "rows.parquet"
+    pa.parquet.write_table(pa.table(table(**columns)), path)
+    backtest = FileBacktest(RowReader(DataFile(path), spec), cut or ReferenceCut(rows=1_000), every)
+    return backtest, list(backtest.events())
+
+
+def check_the_shift_is_found(events: list[DriftEvent]) -> None:
+    assert events[0].change is Change.OPENED
+    assert {verdict.signal for event in events for verdict in event.signals} == {"feature:x"}
+    assert events[-1].tier is Tier.SIGNIFICANT
+    assert all(event.row is not None and STABLE <= event.row < ROWS for event in events)
+
+
+# What is found, and where
+
+
+def test_a_shift_is_found_in_the_rows_that_it_is_in(tmp_path: Path) -> None:
+    _, events = run(tmp_path)
+    check_the_shift_is_found(events)
+
+
+def test_the_row_of_an_event_is_the_last_one_read_when_it_was_raised(tmp_path: Path) -> None:
+    backtest, events = run(tmp_path)
+    for event in events:
+        assert event.row == event.lineage.offsets[0].to_offset - 1
+        assert event.time == START + timedelta(minutes=event.row or 0)
+        assert (event.row + 1 - backtest.judged.first_row) % backtest.every_rows == 0  # type: ignore[operator]
+
+
+def test_a_stable_file_raises_nothing(tmp_path: Path) -> None:
+    _, events = run(tmp_path, x=np.random.default_rng(9).normal(size=ROWS))
+    assert events == []
+
+
+def test_the_same_file_gives_the_same_events_again(tmp_path: Path) -> None:
+    assert run(tmp_path)[1] == run(tmp_path)[1]
+
+
+def test_a_file_without_times_is_judged_by_rows_and_its_events_have_no_time(tmp_path: Path) -> None:
+    _, events = run(tmp_path, time=None)
+    check_the_shift_is_found(events)
+    assert {event.time for event in events} == {None}
+
+
+def test_the_last_rows_are_judged_though_they_are_fewer_than_asked_for(tmp_path: Path) -> None:
+    backtest, _ = run(tmp_path, every=700)
+    assert sum(status.rows for status in backtest.judged.status()) == ROWS - 1_000
+
+
+# The reference
+
+
+def test_the_first_rows_are_the_reference_and_are_not_judged(tmp_path: Path) -> None:
+    backtest, _ = run(tmp_path, cut=ReferenceCut(rows=1_500))
+    frozen = backtest.judged.spec.reference.frozen
+    assert frozen is not None
+    assert (frozen.rows, backtest.judged.first_row, backtest.judged.rows) == (1_500, 1_500, ROWS - 1_500)
+
+
+def test_the_rows_before_a_time_are_the_reference(tmp_path: Path) -> None:
+    backtest, events = run(tmp_path, cut=ReferenceCut(until=START + timedelta(minutes=1_200)))
+    frozen = backtest.judged.spec.reference.frozen
+    assert frozen is not None
+    assert frozen.rows == 1_200
+    check_the_shift_is_found(events)
+
+
+def test_the_reference_of_the_spec_is_used_where_nothing_else_is_said(tmp_path: Path) -> None:
+    backtest, _ = run(tmp_path)
+    frozen = parse_spec(render_spec(backtest.judged.spec), "spec.yaml")
+    again, events = run(tmp_path, frozen, ReferenceCut())
+    assert (again.judged.spec.hash, again.judged.rows) == (frozen.hash, ROWS)
+    check_the_shift_is_found(events)
+
+
+def test_a_spec_without_a_reference_takes_the_rows_that_a_worker_would_collect(tmp_path: Path) -> None:
+    backtest, _ = run(tmp_path, cut=ReferenceCut())
+    assert backtest.judged.first_row == PLAIN.reference.rows
+    assert "the first 1000 rows are taken" in backtest.reader.notes[0]
+
+
+def test_a_file_that_ends_before_its_reference_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match=r"ends before its reference does: 3000 rows were read"):
+        run(tmp_path, cut=ReferenceCut(rows=ROWS + 1))
+
+
+def test_a_reference_without_a_row_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match="would have no rows"):
+        run(tmp_path, cut=ReferenceCut(until=START))
+
+
+def test_a_reference_until_a_time_needs_times(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match="no time column 'time': use --reference-rows"):
+        run(tmp_path, cut=ReferenceCut(until=START), time=None)
+
+
+def test_seasons_need_times(tmp_path: Path) -> None:
+    seasonal = PLAIN.model_copy(update={"seasonality": Seasonality.DAILY})
+    with pytest.raises(OperatorError, match="daily seasonality needs one"):
+        run(tmp_path, seasonal, time=None)
+
+
+# What the file holds
+
+
+def test_rows_of_another_version_are_left_out_and_counted(tmp_path: Path) -> None:
+    versions = ["1"] * ROWS
+    versions[2_000:2_100] = ["2"] * 100
+    backtest, _ = run(tmp_path, version=versions)
+    assert backtest.left_out == {"another version": 100}
+    assert backtest.judged.rows == ROWS - 1_000 - 100
+
+
+def test_each_stage_is_judged_by_itself(tmp_path: Path) -> None:
+    stages = [Stage.SHADOW if row % 2 else Stage.PRODUCTION for row in range(ROWS)]
+    backtest, events = run(tmp_path, stage=stages)
+    judged = {status.stage: status.rows for status in backtest.judged.status()}
+    assert judged == {Stage.PRODUCTION: 1_000, Stage.SHADOW: 1_000}
+    assert {event.stage for event in events} == {Stage.PRODUCTION, Stage.SHADOW}
+
+
+def test_a_file_without_the_prediction_is_judged_by_its_features(tmp_path: Path) -> None:
+    backtest, events = run(tmp_path, score=None)
+    check_the_shift_is_found(events)
+    assert "the prediction is not judged" in backtest.reader.notes[0]
+
+
+def test_features_on_a_stream_of_their_own_are_counted_once(tmp_path: Path) -> None:
+    _, events = run(tmp_path, PLAIN.model_copy(update={"features_from": FeaturesFrom.FEATURES}))
+    check_the_shift_is_found(events)
+    assert {offsets.topic for offsets in events[0].lineage.offsets} == {
+        "rows.parquet (features)",
+        "rows.parquet (predictions)",
+    }

@@ -1,0 +1,184 @@
+"""Taking up a partition: what was saved, what the broker says of the log, and what follows."""
+
+from __future__ import annotations
+
+import pytest
+from faust.types import TP
+
+from agents.baseline import Collecting
+from agents.counting import Counting
+from agents.partition_totals import PartitionLedger
+from agents.recovery import Log, restore, source_of
+from agents.registry import Registration
+from agents.statelog import Entry, Saved, StateKey
+from detector.layout import Layout
+from detector.rows import Source
+from detector.totals import RunningTotal
+from schemas.codec import Event
+from schemas.model_spec import ModelSpec, OffsetRange
+from schemas.profiles import BaselineRows, UnregisteredRows
+from tests.support.data import rows_of
+from tests.support.profiling import draft, registered
+
+TOPIC_PARTITION = TP("driftline.predictions", 3)
+SPEC = registered()
+X, PLAN = SPEC.signals
+COUNTED = Registration(SPEC, Layout(SPEC), 0, SPEC.hash)
+COLLECTED = Registration(draft(), None, 0, draft().hash)
+FROZEN = Registration(SPEC, COUNTED.layout, 1, draft().hash)
+"""As if the reference of ``COLLECTED`` had been frozen."""
+NAME = ("m", "1")
+WHOLE = Log(0, 1_000, 500)
+
+
+def rows(spec: ModelSpec, start: int, stop: int):  # type: ignore[no-untyped-def]
+    count = stop - start
+    return rows_of(spec, {X: [1.0] * count, PLAN: ["free"] * count}, offsets=list(range(start, stop)))
+
+
+def total(next_offset: int, *, generation: int = 4, incarnation: int = 0, spec: ModelSpec = SPEC) -> Saved:
+    """A saved total that has counted every record below an offset."""
+    running = RunningTotal(Layout(spec), *TOPIC_PARTITION, incarnation=incarnation)
+    running.add(rows(spec, 0, next_offset), next_offset)
+    return saved(running.to_event(generation), str(incarnation), generation)
+
+
+def chunk(start: int, stop: int, generation: int = 4) -> Saved:
+    collecting = Collecting(draft(), draft().hash, *TOPIC_PARTITION)
+    collecting.add(rows(draft(), start, stop), stop)
+    (event,) = collecting.take()
+    return saved(event, f"baseline/{start}", generation)
+
+
+def saved(event: Event, kind: str, generation: int) -> Saved:
+    entry = Entry.of_event(event, f"m/1/{TOPIC_PARTITION.topic}/3/{kind}", generation, 0)
+    return Saved(entry.key, 0, entry.value or b"")
+
+
+def taken_up(*records: Saved, registration: Registration | None = COUNTED, log: Log = WHOLE) -> PartitionLedger:
+    ledger = PartitionLedger(TOPIC_PARTITION, Source.PREDICTIONS, 9)
+    restore(ledger, records, lambda model, version: registration if (model, version) == NAME else None, log)
+    return ledger
+
+
+def counting_in(ledger: PartitionLedger) -> Counting:
+    counting = ledger.versions[NAME]
+    assert isinstance(counting, Counting)
+    return counting
+
+
+@pytest.mark.parametrize(
+    ("log", "position"),
+    [
+        (Log(0, 10, 7), 7),
+        (Log(0, 10, None), 0),
+        (Log(4, 10, None), 4),
+        (Log(4, 10, 3), 4),  # retention was quicker
+        (Log(0, 10, 11), 0),  # the topic was made anew
+    ],
+)
+def test_fetching_goes_on_at_the_committed_offset_if_it_is_in_the_log(log: Log, position: int) -> None:
+    assert taken_up(log=log).position == position
+
+
+def test_a_total_is_continued_from_its_own_n() -> None:
+    ledger = taken_up(total(700))
+    assert (ledger.position, counting_in(ledger).total.next_offset, counting_in(ledger).total.rows) == (500, 700, 700)
+
+
+def test_of_several_generations_the_furthest_is_continued_and_the_others_are_removed() -> None:
+    records = [total(600, generation=3), total(700, generation=1), total(650, generation=2)]
+    ledger = taken_up(*records)
+    assert counting_in(ledger).total.next_offset == 700
+    assert ledger.saved[NAME][0].generation == 1
+    assert {key.generation for key, _ in ledger.stale} == {2, 3}
+
+
+def test_a_later_incarnation_goes_before_a_longer_total() -> None:
+    ledger = taken_up(total(700), total(20, incarnation=1), log=Log(0, 100, 20))
+    assert counting_in(ledger).total.incarnation == 1
+
+
+def test_a_total_beyond_the_end_of_the_log_is_followed_by_the_next_incarnation_from_the_beginning() -> None:
+    ledger = taken_up(total(700), log=Log(0, 30, None))
+    assert NAME not in ledger.versions
+    assert ledger.begin(COUNTED) == 0
+    opened = ledger.open(COUNTED, ledger.begin(COUNTED))
+    assert (opened.total.incarnation, opened.total.started_at) == (1, 0)
+
+
+def test_a_total_of_another_spec_is_followed_by_the_next_incarnation_from_here() -> None:
+    ledger = taken_up(total(700, spec=registered().model_copy(update={"owner": "before"})))
+    assert NAME not in ledger.versions
+    opened = ledger.open(COUNTED, ledger.begin(COUNTED, first_row=612))
+    assert (opened.total.incarnation, opened.total.started_at) == (1, 612)
+
+
+def test_offsets_that_retention_removed_are_named_in_the_totals() -> None:
+    ledger = taken_up(total(520), log=Log(600, 1_000, 500))
+    assert counting_in(ledger).total.uncounted == (
+        OffsetRange(topic=TOPIC_PARTITION.topic, partition=3, from_offset=520, to_offset=600),
+    )
+    assert counting_in(ledger).changed
+    lost = Log(600, 1_000, 500).lost(TOPIC_PARTITION)
+    assert lost is not None
+    assert (lost.from_offset, lost.to_offset) == (500, 600)
+
+
+def test_nothing_is_lost_while_the_committed_offset_is_in_the_log() -> None:
+    assert WHOLE.lost(TOPIC_PARTITION) is None
+    assert not counting_in(taken_up(total(700))).changed
+
+
+def test_forwarding_goes_on_behind_what_was_forwarded() -> None:
+    ledger = taken_up(chunk(120, 150), chunk(100, 120, generation=3), registration=COLLECTED)
+    collecting = ledger.versions[NAME]
+    assert isinstance(collecting, Collecting)
+    assert (collecting.first_offset, collecting.next_offset, collecting.rows) == (100, 150, 50)
+    assert len(ledger.chunks[NAME]) == 2
+
+
+def test_forwarded_rows_whose_reference_was_frozen_meanwhile_begin_a_total_where_they_begin() -> None:
+    ledger = taken_up(chunk(100, 150), registration=FROZEN)  # they came too late for the baseline
+    assert ledger.begin(FROZEN) == 100
+
+
+def test_forwarded_rows_are_removed_once_there_is_a_total() -> None:
+    ledger = taken_up(total(700), chunk(100, 150))
+    assert [key.base.split("/")[-2] for key, _ in ledger.stale] == ["baseline"]
+
+
+def test_a_count_of_strangers_begins_anew() -> None:
+    strangers = UnregisteredRows(model="m", version="1", topic="t", partition=3, rows=8, next_offset=9)
+    ledger = taken_up(saved(strangers, "unregistered", 4), registration=None)
+    assert (len(ledger.strangers), len(ledger.stale)) == (0, 1)
+
+
+def test_a_record_that_cannot_be_read_is_removed_and_the_others_are_taken_up() -> None:
+    damaged = Saved(StateKey(f"m/1/{TOPIC_PARTITION.topic}/3/0", 8), 0, b"{")
+    ledger = taken_up(damaged, total(700))
+    assert ledger.stale == [(damaged.key, 0)]
+    assert counting_in(ledger).total.next_offset == 700
+
+
+def test_totals_of_a_version_that_is_not_registered_are_left_alone() -> None:
+    ledger = taken_up(total(700), registration=None)
+    assert (ledger.versions, ledger.stale) == ({}, [])
+
+
+@pytest.mark.parametrize(
+    ("base", "expected"),
+    [
+        ("m/1/driftline.predictions/3/0", TOPIC_PARTITION),
+        ("m/1/driftline.predictions/3/baseline/17", TOPIC_PARTITION),
+        ("m/1/driftline.predictions/three/0", None),
+        ("m", None),
+        ("m/1/driftline.predictions/3", None),
+    ],
+)
+def test_a_key_says_which_partition_it_is_about(base: str, expected: TP | None) -> None:
+    assert source_of(StateKey(base, 1)) == expected
+
+
+def test_a_baseline_event_round_trips_through_what_is_saved() -> None:
+    assert isinstance(BaselineRows.model_validate_json(chunk(0, 5).value), BaselineRows)
