@@ -17,7 +17,6 @@ RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/driftline dri
 COPY --from=build /opt/driftline /opt/driftline
 ENV PATH=/opt/driftline/bin:$PATH \
     PYTHONUNBUFFERED=1 \
-    DRIFTLINE_DATA_DIR=/var/lib/driftline \
     DRIFTLINE_LOG_FORMAT=json \
     DRIFTLINE_WEB_HOST=0.0.0.0 \
     DRIFTLINE_WEB_PORT=8910

@@ -43,7 +43,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import faust
 from faust.app import BootStrategy
@@ -51,9 +51,14 @@ from faust.tables.manager import TableManager
 from faust.types import TP
 from mode import CrashingSupervisor
 
+from agents.errors import StuckError
 from agents.producer import IdempotentProducer
 from agents.settings import Settings
+from agents.tasks import end_tasks
 from agents.transport import RunConsumer, RunTransport
+
+STOP_WITHIN_S: Final = 40.0
+"""Rows are published and committed within this time, or will be read again."""
 
 
 class _WithoutWeb(BootStrategy):
@@ -92,7 +97,6 @@ class DriftlineApp(faust.App):
         super().__init__(
             settings.group,
             broker=[f"kafka://{server}" for server in settings.servers],
-            datadir=settings.data_dir,
             agent_supervisor=CrashingSupervisor,
             TableManager=_Resumption,
             broker_request_timeout=settings.request_timeout_s,
@@ -122,6 +126,10 @@ class DriftlineApp(faust.App):
             self.log.warning("while the app stopped: %r", error)
             if self.crash_reason is None:
                 self.crash_reason = error
+
+    async def _stop_futures(self) -> None:
+        await end_tasks(self._futures)
+        self._futures.clear()
 
     def _create_directories(self) -> None:
         """Make none: Faust's folders are for tables."""
@@ -172,11 +180,24 @@ async def _cancel_when_crashed(app: DriftlineApp, body: asyncio.Task[Any]) -> No
 
 
 async def _stop(app: DriftlineApp) -> None:
-    """Stop to the end, even where a crash cancels the wait for it."""
+    """Stop to the end, even where a crash cancels the wait for it.
+
+    Raises
+    ------
+    StuckError
+        It takes longer than `STOP_WITHIN_S`.
+    """
     stopping = asyncio.create_task(app.stop())
-    try:
-        await asyncio.shield(stopping)
-    except asyncio.CancelledError:
-        await stopping
-        if app.crash_reason is None:
-            raise
+    deadline = asyncio.get_running_loop().time() + STOP_WITHIN_S
+    cancelled = False
+    while not stopping.done() and (left := deadline - asyncio.get_running_loop().time()) > 0:
+        try:
+            await asyncio.wait([stopping], timeout=left)
+        except asyncio.CancelledError:
+            cancelled = True
+    if not stopping.done():
+        await end_tasks([stopping])
+        raise StuckError(f"the app did not stop within {STOP_WITHIN_S:g} s")
+    stopping.result()
+    if cancelled and app.crash_reason is None:
+        raise asyncio.CancelledError

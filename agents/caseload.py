@@ -97,7 +97,7 @@ class Caseload:
         spec = registration.spec
         version = (spec.model, spec.version)
         judge = self._judges.get(version)
-        if judge is None or judge.spec.hash != spec.hash:
+        if judge is None or judge.layout.spec_hash != registration.spec_hash:
             judge = self._judges[version] = ModelJudge(spec)
             self._changed(version)
         self._collectors.pop(version, None)

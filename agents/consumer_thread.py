@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 FETCHED_RUNS: Final = 4
 """Full runs taken from the fetched records at a time."""
+METADATA_MAX_AGE_MS: Final = 60_000
+"""Partitions that were added, and topics that were made anew, are noticed within this time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class RunConsumerThread(driver.AIOKafkaConsumerThread):
             session_timeout_ms=int(settings.session_timeout_s * 1_000),
             heartbeat_interval_ms=int(settings.heartbeat_interval_s * 1_000),
             rebalance_timeout_ms=int(settings.request_timeout_s * 1_000),
+            metadata_max_age_ms=METADATA_MAX_AGE_MS,
         )
 
     async def call(self, work: Coroutine[Any, Any, T], within_s: float | None = None) -> T:
@@ -83,7 +86,8 @@ class RunConsumerThread(driver.AIOKafkaConsumerThread):
             work.close()
             raise DeliveryError("the consumer has stopped") from None
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), within_s)
+            async with asyncio.timeout(within_s):  # wait_for of Python 3.11 can lose a cancellation
+                return await asyncio.wrap_future(future)
         except TimeoutError:
             raise DeliveryError(f"the broker did not answer within {within_s} s") from None
 

@@ -21,3 +21,7 @@ class TopicError(OperatorError):
 
 class DeliveryError(Exception):
     """A record was not acknowledged in time or was refused; the worker must stop and be started again."""
+
+
+class StuckError(Exception):
+    """Something that should move does not; the worker must end and be started again."""

@@ -271,7 +271,7 @@ class Profiler:
     # ---------------------------------------------------------------------------------------------- publishing
 
     async def _publish_for_ever(self) -> None:
-        while True:
+        while not self.app.should_stop:
             began = time.monotonic()
             await self._load()
             for ledger in self.ledgers:

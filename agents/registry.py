@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from agents.errors import BrokerError, DeliveryError, OperatorError
 from agents.log_reader import LogReader
+from agents.tasks import end_tasks
 from detector.layout import Layout
 from detector.profile import Profile
 from schemas import codec
@@ -55,6 +56,11 @@ class Registration:
     """Hash of the spec that was registered: the spec's own, unless its reference came from the stream."""
     refused: tuple[str, ...] = ()
     """Hashes of other specs that came later."""
+
+    @property
+    def spec_hash(self) -> str:
+        """Hash of the spec; to make it of the spec itself takes a millisecond."""
+        return self.declared_hash if self.layout is None else self.layout.spec_hash
 
 
 @dataclass(slots=True)
@@ -136,8 +142,7 @@ class Registry:
     async def stop(self) -> None:
         """Stop following."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await end_tasks([self._task])
             self._task = None
 
     async def __aenter__(self) -> Self:
@@ -269,7 +274,7 @@ class Registry:
             self.revision += 1
         for hash_ in set(after.refused if after else ()) - set(before.refused if before else ()):
             log.error("a second spec of a model version is refused: a version never changes, raise the version",
-                      model=name[0], version=name[1], refused=hash_, in_force=after and after.spec.hash)  # fmt: skip
+                      model=name[0], version=name[1], refused=hash_, in_force=after and after.spec_hash)  # fmt: skip
             if self._metrics is not None:
                 self._metrics.spec_conflicts.inc()
         if self._metrics is not None:
@@ -307,7 +312,7 @@ class Registry:
 
     @staticmethod
     def _supersedes(spec: ModelSpec, registered: Registration) -> bool:
-        return registered.layout is None and spec.hash != registered.spec.hash == _declared(spec)
+        return registered.layout is None and spec.hash != registered.spec_hash == _declared(spec)
 
     async def _send(self, spec: ModelSpec) -> int:
         """Produce the spec and return the offset that it got."""

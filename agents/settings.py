@@ -7,7 +7,6 @@ import ssl
 from collections.abc import Mapping
 from difflib import get_close_matches
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Final, Self
 
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
@@ -171,8 +170,6 @@ class Settings(BaseSettings):
     """DEBUG, INFO, WARNING or ERROR."""
     log_format: LogFormat = LogFormat.CONSOLE
     """console for people, json for machines."""
-    data_dir: Path = Path("driftline-data")
-    """Folder for what is kept on local disk. Everything in it can be made again from Kafka."""
 
     @field_validator("bootstrap_servers")
     @classmethod

@@ -254,7 +254,7 @@ class Verdicts:
         found = self._registry.lookup(event.model, event.version)
         if found is None:
             return None
-        known = {found.spec.hash, found.declared_hash} if isinstance(event, BaselineRows) else {found.spec.hash}
+        known = {found.spec_hash, found.declared_hash} if isinstance(event, BaselineRows) else {found.spec_hash}
         return found if event.spec_hash in known else None
 
     async def _registration(self, event: ProfileTotal | BaselineRows) -> Registration | None:

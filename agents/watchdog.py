@@ -33,7 +33,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 from faust.types import TP
 
-from agents.errors import DeliveryError
+from agents.errors import DeliveryError, StuckError
 
 if TYPE_CHECKING:
     from agents.app import DriftlineApp
@@ -46,10 +46,6 @@ AGENT_TIMEOUTS: Final = 20
 """The same for an agent."""
 
 log = structlog.get_logger(__name__)
-
-
-class StuckError(Exception):
-    """The worker does not get on; it must end and be started again."""
 
 
 class Stalls:
@@ -155,7 +151,7 @@ class Watchdog:
         self._show_lag(ends, committed)
         states: list[tuple[str, Hashable | None]] = []
         for tp in owned:
-            position = await consumer._thread.call(self._position(tp))
+            position = await consumer._thread.call(self._position(tp), self._app.settings.request_timeout_s)
             waits_for_agent = tp in consumer._buffered_partitions
             moves = position is None or position >= ends[tp] or waits_for_agent
             states.append((f"partition {tp.topic}/{tp.partition}", None if moves else position))

@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import sys
-import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
@@ -120,26 +119,24 @@ class Worker(Measured):
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run it with default settings, and follow its progress, for as long as the block lasts."""
-        with tempfile.TemporaryDirectory(prefix="driftline-bench-") as folder:
-            environment = {
-                "BOOTSTRAP_SERVERS": self.settings.bootstrap_servers,
-                "PARTITIONS": str(self.settings.partitions),
-                "WEB_PORT": str(self._port),
-                "DATA_DIR": folder,
-                "LOG_LEVEL": "ERROR",
-            }
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable, *_WORKER, env=os.environ | {PREFIX + key: value for key, value in environment.items()}
-            )
-            following = asyncio.gather(self._follow_counts(), self._follow_commits())
-            try:
-                await self._ready()
-                yield
-            finally:
-                following.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await following
-                await self._stop()
+        environment = {
+            "BOOTSTRAP_SERVERS": self.settings.bootstrap_servers,
+            "PARTITIONS": str(self.settings.partitions),
+            "WEB_PORT": str(self._port),
+            "LOG_LEVEL": "ERROR",
+        }
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable, *_WORKER, env=os.environ | {PREFIX + key: value for key, value in environment.items()}
+        )
+        following = asyncio.gather(self._follow_counts(), self._follow_commits())
+        try:
+            await self._ready()
+            yield
+        finally:
+            following.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await following
+            await self._stop()
 
     async def _ready(self, within_s: float = 60.0) -> None:
         deadline = time.monotonic() + within_s

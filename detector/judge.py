@@ -45,7 +45,7 @@ class ModelJudge:
 
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
-        self._layout = Layout(spec)
+        self.layout = Layout(spec)
         self._fences: dict[Partition, _Fence] = {}
         self._monitors: dict[Stage, Monitor] = {}
         self.note: str | None = None
@@ -59,7 +59,7 @@ class ModelJudge:
         ValueError
             If the counts are not of this spec's layout.
         """
-        if total.spec_hash != self._layout.spec_hash:
+        if total.spec_hash != self.layout.spec_hash:
             return []
         key = (total.topic, total.partition)
         fence = self._fences.get(key)
@@ -67,7 +67,7 @@ class ModelJudge:
             return []
         continues = fence is not None and fence.incarnation == total.incarnation
         like = fence.profile if fence is not None else None
-        profile = Profile.decode_parts(total.parts, self._layout.width, like=like)
+        profile = Profile.decode_parts(total.parts, self.layout.width, like=like)
         difference = profile.subtract(fence.profile) if fence is not None and continues else profile
         from_offset = fence.next_offset if fence is not None and continues else total.started_at
         self._fences[key] = _Fence(
@@ -86,7 +86,7 @@ class ModelJudge:
         events: list[DriftEvent] = []
         for stage in sorted(stages):
             parts = {phase: vector for (of, phase), vector in difference.parts.items() if of is stage}
-            rows = sum(self._layout.row_count(vector) for vector in parts.values())
+            rows = sum(self.layout.row_count(vector) for vector in parts.values())
             if rows == 0:
                 continue
             pane = Pane(
@@ -102,7 +102,7 @@ class ModelJudge:
 
     def _monitor(self, stage: Stage) -> Monitor:
         if stage not in self._monitors:
-            self._monitors[stage] = Monitor(self.spec, self._layout, stage)
+            self._monitors[stage] = Monitor(self.spec, self.layout, stage)
         return self._monitors[stage]
 
     @property
@@ -119,7 +119,7 @@ class ModelJudge:
         for fence in self._fences.values():
             for feature, count in (fence.invalid or {}).items():
                 invalid[feature] = invalid.get(feature, 0) + count
-        monitors = self._monitors or {Stage.PRODUCTION: Monitor(self.spec, self._layout, Stage.PRODUCTION)}
+        monitors = self._monitors or {Stage.PRODUCTION: Monitor(self.spec, self.layout, Stage.PRODUCTION)}
         return [
             ModelStatus(
                 model=self.spec.model,
@@ -127,7 +127,7 @@ class ModelJudge:
                 stage=stage,
                 state=ModelState.WATCHING,
                 owner=self.spec.owner,
-                spec_hash=self._layout.spec_hash,
+                spec_hash=self.layout.spec_hash,
                 offsets=self.offsets,
                 uncounted=tuple(gap for fence in self._fences.values() for gap in fence.uncounted),
                 invalid=invalid,
@@ -158,7 +158,7 @@ class ModelJudge:
             for (topic, partition), fence in sorted(self._fences.items())
         ]
         monitors = {stage.value: monitor.state() for stage, monitor in sorted(self._monitors.items())}
-        return pack({"spec_hash": self._layout.spec_hash, "fences": fences, "monitors": monitors})
+        return pack({"spec_hash": self.layout.spec_hash, "fences": fences, "monitors": monitors})
 
     @classmethod
     def restore(cls, spec: ModelSpec, data: bytes) -> ModelJudge:
@@ -171,14 +171,14 @@ class ModelJudge:
         """
         state: dict[str, Any] = unpack(data)
         judge = cls(spec)
-        if state.get("spec_hash") != judge._layout.spec_hash:
+        if state.get("spec_hash") != judge.layout.spec_hash:
             raise StateError(f"the saved state of {spec.model} {spec.version} is of another spec")
         for fence in state["fences"]:
             judge._fences[fence["topic"], fence["partition"]] = _Fence(
                 fence["incarnation"],
                 fence["started_at"],
                 fence["next_offset"],
-                Profile.decode(fence["profile"], judge._layout.width),
+                Profile.decode(fence["profile"], judge.layout.width),
                 tuple(OffsetRange(**gap) for gap in fence["uncounted"]),
                 fence["invalid"],
             )

@@ -31,6 +31,7 @@ from agents.demo.worker_process import PUBLISH_EVERY_ROWS, WorkerProcess
 from agents.errors import OperatorError
 from agents.registry import Registry
 from agents.settings import Settings, load_settings
+from agents.tasks import end_tasks
 from agents.topics import ensure_topics
 from schemas.model_spec import ModelSpec
 
@@ -149,8 +150,7 @@ async def _watch(options: Options, prepared: Prepared, settings: Settings, conso
             await _play(options, prepared, settings, (findings, played), stop)
             await _until_judged(findings, played, listening)
     finally:
-        listening.cancel()
-        await asyncio.wait([listening])
+        await end_tasks([listening])
     console.print()
     console.print(outcome.summary())
     return outcome

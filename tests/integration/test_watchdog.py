@@ -7,9 +7,10 @@ import asyncio
 import pytest
 
 from agents.app import DriftlineApp, create_app, running
+from agents.errors import StuckError
 from agents.metrics import Metrics
 from agents.settings import Settings
-from agents.watchdog import AGENT_TIMEOUTS, TIMEOUTS, StuckError, Watchdog
+from agents.watchdog import AGENT_TIMEOUTS, TIMEOUTS, Watchdog
 from tests.support.produce import make_topic, numbered, produce
 from tests.support.wait import eventually
 
