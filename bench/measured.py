@@ -20,9 +20,12 @@ from typing import Final
 
 import aiohttp
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from agents.broker import free_port
 from agents.settings import PREFIX, Settings
+from agents.tasks import end_tasks
 
 WARM_UP_S: Final = 1.5
 _STOP_WITHIN_S: Final = 30.0
@@ -128,14 +131,12 @@ class Worker(Measured):
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, *_WORKER, env=os.environ | {PREFIX + key: value for key, value in environment.items()}
         )
-        following = asyncio.gather(self._follow_counts(), self._follow_commits())
+        following = [asyncio.create_task(self._follow_counts()), asyncio.create_task(self._follow_commits())]
         try:
             await self._ready()
             yield
         finally:
-            following.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await following
+            await end_tasks(following)
             await self._stop()
 
     async def _ready(self, within_s: float = 60.0) -> None:
@@ -177,7 +178,9 @@ class Worker(Measured):
         await admin.start()
         try:
             while True:
-                committed = await admin.list_consumer_group_offsets(self.settings.group)
+                committed: dict[TopicPartition, OffsetAndMetadata] = {}
+                with contextlib.suppress(KafkaError):  # Apache Kafka makes its topic of offsets when the group joins
+                    committed = await admin.list_consumer_group_offsets(self.settings.group)
                 records = sum(max(0, found.offset) for tp, found in committed.items() if tp.topic == topic)
                 if not self.samples or records != self.samples[-1][1]:
                     self.samples.append((time.monotonic(), records))
