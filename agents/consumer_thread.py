@@ -15,7 +15,7 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from agents.errors import BrokerError, DeliveryError
+from agents.errors import BrokerError, DeliveryError, StuckError
 from agents.paced_consumer import PacedConsumer
 
 if TYPE_CHECKING:
@@ -165,6 +165,8 @@ class RunConsumerThread(driver.AIOKafkaConsumerThread):
         try:
             consumer._coordinator.check_errors()
         except KafkaError as error:
+            if type(error) is KafkaError:  # how aiokafka wraps what it did not foresee
+                raise StuckError(f"the coordination of group {self.settings.group} has ended: {error!r}") from error
             raise BrokerError(f"group {self.settings.group} cannot be joined: {error!r}") from error
 
     async def commit_by_hand(self, offsets: Mapping[TopicPartition, int], generation: int | None) -> bool:

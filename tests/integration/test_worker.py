@@ -12,7 +12,7 @@ import pytest
 
 from agents.broker import free_port
 from agents.settings import Settings
-from agents.topics import ensure_topics
+from agents.topics import admin, ensure_topics
 from agents.worker import EXIT_CRASHED, EXIT_OPERATOR, running_worker
 from detector.layout import Layout
 from detector.profile import Profile
@@ -250,11 +250,21 @@ async def test_a_broker_that_falls_silent_ends_the_worker_and_the_next_one_goes_
         os.kill(apache_kafka.pid, signal.SIGCONT)
     assert worker.returncode == EXIT_CRASHED, log.decode()
     assert "the worker crashes and is taken down" in log.decode()
+    await until_registered(settings)
     async with running_worker(settings):
         await feed(settings, slice(STABLE_ROWS, None))
         await until_judged(settings, ALL_ROWS)
         await until_requested(settings)
     await check_one_incident_and_one_request(settings)
+
+
+async def until_registered(settings: Settings) -> None:
+    """Wait until a node that was frozen is back in its own cluster, from which it was put out for its silence."""
+    in_a_row = 0
+    async with admin(settings) as client:
+        while in_a_row < 5:
+            await asyncio.sleep(0.5)
+            in_a_row = in_a_row + 1 if (await client.describe_cluster())["brokers"] else 0
 
 
 async def test_a_topic_with_the_wrong_number_of_partitions_is_one_line_and_exit_code_2(settings: Settings):
