@@ -146,7 +146,9 @@ class FileBacktest:
             self.cut = ReferenceCut(rows=spec.reference.rows)
             self.reader.notes.append(f"the spec has no reference yet: the first {spec.reference.rows} rows are taken")
         if self.cut.is_given and not self.reader.has_answer:
-            self.reader.spec = spec.model_copy(update={"prediction": None})
+            self.reader.spec = spec = spec.model_copy(update={"prediction": None})
+        if self.cut.is_given and spec.outcomes is not None and not self.reader.has_labels:
+            self.reader.spec = spec.model_copy(update={"outcomes": None})
         if not self.reader.timed:
             if self.cut.until is not None:
                 raise OperatorError(f"{path} has no time column {spec.columns.time!r}: use --reference-rows")
@@ -202,7 +204,11 @@ class FileBacktest:
         spec = self.reader.spec
         if not any(map(len, baseline)):
             raise OperatorError("the reference would have no rows: move --reference-until behind the first of the data")
-        return freeze(spec, Rows.concat(baseline), origin=f"{self.reader.file.path.name}, the rows before the judged")
+        return freeze(
+            spec,
+            by_source(Rows.concat(baseline), spec),
+            origin=f"{self.reader.file.path.name}, the rows before the judged",
+        )
 
     @staticmethod
     def _behind(baseline: list[Rows]) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from agents.errors import OperatorError
-from agents.files import DataFile, RowReader
+from agents.files import DataFile, RowReader, by_source
 from detector.inference import infer_spec
 from detector.reference import freeze
 from detector.rows import Column, Rows
@@ -89,7 +89,7 @@ def draft_spec(
         rows = _in_order_of_time(rows)
         more.append("the rows were put in the order of their times, to measure how bursty they are")
     try:
-        spec = freeze(spec, rows, origin=f"{path.name} (SHA-256 {_digest(path)})")
+        spec = freeze(spec, by_source(rows, spec), origin=f"{path.name} (SHA-256 {_digest(path)})")
     except ValueError as error:
         raise OperatorError(f"{path}: {error}") from None
     if spec.reference.frozen is None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from agents.cells import MISSING, read_column, read_stages, read_times
 from agents.errors import OperatorError
+from detector.outcomes import outcome_columns
 from detector.rows import Column, Rows, Source, carried, signal_types
-from schemas.model_spec import ColumnNames, FeatureType, ModelSpec, Output
+from schemas.model_spec import LABEL, ColumnNames, FeatureType, ModelSpec, Output, Task
 
 PARQUET_ROWS: Final = 16_384
 CSV_BYTES: Final = 4 * 1_048_576
@@ -164,6 +165,8 @@ class RowReader:
             [name for role in renamed if (name := getattr(names, role)) != ColumnNames.model_fields[role].default],
             "column",
         )
+        if self.spec.outcomes is not None and not self.has_labels:
+            self.notes.append(f"{self.file.path} has no column {names.label!r}: performance is not judged")
         if self.answer is not None and not self.has_answer:
             self.notes.append(f"{self.file.path} has no column {self.answer!r}: the prediction is not judged")
             if not self.spec.features:
@@ -183,6 +186,11 @@ class RowReader:
         return self.answer is not None and self.answer in self.file.columns
 
     @property
+    def has_labels(self) -> bool:
+        """Whether outcomes are watched and the file has labels."""
+        return self.spec.outcomes is not None and self.spec.columns.label in self.file.columns
+
+    @property
     def timed(self) -> bool:
         """Whether the file has times."""
         return self.spec.columns.time in self.file.columns
@@ -197,6 +205,8 @@ class RowReader:
         """
         names = self.spec.columns
         wanted = [feature.name for feature in self.spec.features]
+        if self.has_labels:
+            wanted += [name for name in (names.label, names.prediction, names.score) if name in self.file.columns]
         wanted += [name for name in (self.answer, names.time, names.version, names.stage)
                    if name is not None and name in self.file.columns]  # fmt: skip
         start = 0
@@ -229,7 +239,8 @@ class RowReader:
             if left_out.get("no readable time") == count:
                 shown = batch[names.time][0].as_py()
                 raise FileError(f"{self.file.path}: {names.time!r} holds no times: row {start} has {shown!r}")
-        columns = tuple(self._column(batch, signal) for signal in range(len(self.spec.signals)))
+        watched = len(self.spec.features) + (self.spec.prediction is not None)
+        columns = (*(self._column(batch, signal) for signal in range(watched)), *self._outcomes(batch))
         rows = Rows(Source.PREDICTIONS, np.arange(start, start + count), times, stages, columns)
         return Chunk(rows if keep.all() else _only(rows, keep), start + count, left_out)
 
@@ -239,16 +250,39 @@ class RowReader:
             return None
         return read_column(batch[name], signal_types(self.spec)[signal])
 
+    def _outcomes(self, batch: pa.RecordBatch) -> list[Column | None]:
+        spec, names = self.spec, self.spec.columns
+        if spec.outcomes is None or not self.has_labels:
+            return [None] * sum(carried(spec, Source.OUTCOMES))
+
+        def read(name: str, kind: FeatureType) -> Column | None:
+            return read_column(batch[name], kind) if name in batch.schema.names else None
+
+        kind = FeatureType.NUMBER if spec.task is Task.REGRESSION else FeatureType.CATEGORY
+        labels, scores = cast(Column, read(names.label, kind)), read(names.score, FeatureType.NUMBER)
+        return outcome_columns(spec, labels, read(names.prediction, kind), cast(NDArray[np.float64] | None, scores))
+
 
 def by_source(rows: Rows, spec: ModelSpec) -> list[Rows]:
-    """Split rows as they would have come on the wire: where the spec says so, features and predictions apart."""
+    """Split rows as they would have come on the wire: labels apart, and features where the spec says so."""
     split = []
     for source in Source:
         pairs = zip(rows.columns, carried(spec, source), strict=True)
         columns = tuple(column if is_carried else None for column, is_carried in pairs)
         if any(column is not None for column in columns):
-            split.append(Rows(source, rows.offsets, rows.times, rows.stages, columns))
-    return split
+            part = Rows(source, rows.offsets, rows.times, rows.stages, columns)
+            split.append(_labelled(part, spec) if source is Source.OUTCOMES else part)
+    return [part for part in split if len(part)]
+
+
+def _labelled(rows: Rows, spec: ModelSpec) -> Rows:
+    """Rows whose label is known: of the others no outcome would have come."""
+    labels = rows.columns[spec.signals.index(LABEL)]
+    if isinstance(labels, np.ndarray):
+        known = ~np.isnan(labels)
+    else:
+        known = np.array([label is not None for label in labels or ()], dtype=np.bool_)
+    return rows if known.all() else _only(rows, known)
 
 
 def _only(rows: Rows, keep: NDArray[np.bool_]) -> Rows:

@@ -49,6 +49,8 @@ TOTALS_PER_SECOND: Final = 2_000
 MOST_NAMED: Final = 1_000
 """Unregistered model versions that get a log line and a metric of their own."""
 
+STREAMS: Final = (Source.FEATURES, Source.PREDICTIONS)
+"""What is counted where its records are; outcomes have to find their predictions first."""
 _PASSED_ON: Final = (DeliveryError, OperatorError, KafkaError)
 """Faults of the broker, not of a record: the worker ends and starts again from what is committed."""
 
@@ -77,8 +79,8 @@ class Profiler:
         self.letters = letters
         self.metrics = metrics
         self.decoder = RunDecoder(registry.lookup, app.settings)
-        self._sources = {app.settings.topic(source.value): source for source in Source}
-        self._automatic = {source: AutoRegistration(registry, app.settings, source) for source in Source}
+        self._sources = {app.settings.topic(source.value): source for source in STREAMS}
+        self._automatic = {source: AutoRegistration(registry, app.settings, source) for source in STREAMS}
         self._catch_up = CatchUp(app.settings, registry, self.decoder, self._is_current, self._report_gap)
         self._ledgers: dict[TP, PartitionLedger] = {}
         self._loading = asyncio.Lock()

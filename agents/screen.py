@@ -14,6 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from detector.explain import shown_score
 from schemas.outbound import (
     Change,
     DriftEvent,
@@ -128,7 +129,7 @@ def verdict_words(verdict: SignalVerdict) -> str:
         worst = verdict.bins[0]
         change = f"{worst.bin} {worst.expected:.1%} → {worst.actual:.1%}"
     else:
-        change = f"PSI {verdict.score:.2f}"
+        change = shown_score(verdict)
     return f"{short(verdict.signal)} ({change})"
 
 
@@ -163,7 +164,7 @@ def incident_block(
     table.add_column(overflow="fold")
     drifted = [verdict for verdict in worst.signals if verdict.tier is not Tier.NONE]
     for verdict in drifted[:MOST_SIGNALS]:
-        table.add_row("what", f"{verdict_words(verdict)}, PSI {verdict.score:.2f}")
+        table.add_row("what", f"{verdict_words(verdict)}, {shown_score(verdict)}")
         table.add_row("how sure", _sureness(verdict, latest))
     if len(drifted) > MOST_SIGNALS:
         table.add_row("", f"and {len(drifted) - MOST_SIGNALS} more signals")

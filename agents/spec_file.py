@@ -255,6 +255,13 @@ _SECTIONS: Final = (
         "else frozen.",
     ),
     _Section(
+        ("outcomes",),
+        "What came true. null: no labels are read; {}: labels are watched, and the loss that they show. threshold: "
+        "score from which the positive class counts as predicted, where there is no class. tiers: rises of the mean "
+        "loss that are minor, moderate, significant; null: 0.02, 0.05, 0.1 for an error rate, and 10 %, 25 %, 50 % "
+        "of the reference's for an absolute error.",
+    ),
+    _Section(
         ("seasonality", "timezone"),
         "Each hour is compared with its own: none, daily (24 hours) or weekly (168). The reference is counted so: run "
         "`models init` again after a change.",

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from detector import scores
 from detector.dispersion import MIN_BLOCKS, LiveDispersion, mid_ranks
 from detector.expectation import CACHED_PHASES, WHOLE, Expectation, Expected
+from detector.losses import Losses
 from detector.ragged import Floats, Indices, Ragged
 from detector.recent import HALF_LIVES, RecentRows
 from detector.sequential import advance, ball_radius, log_bets, mixture, tilt
@@ -54,6 +55,9 @@ class SignalBaseline:
     """Whether it may open an incident by itself."""
     thresholds: tuple[float, float, float]
     """Scores of minor, moderate and significant."""
+    losses: Floats | None = None
+    """(B,) what a row in each bin costs. The score is then how much the mean loss has risen, and only a rise is
+    evidence. None: any change of the distribution counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,8 @@ class SignalReading:
     """Why there is no evidence, if there can be none."""
     in_step: bool = True
     """Whether the step had rows of the signal."""
+    losses: tuple[float, float] | None = None
+    """Of a loss its mean, expected and now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +113,15 @@ class EvidenceEngine:
         self.baselines, self.log_threshold = tuple(baselines), log_threshold
         self._layout = layout = Ragged([len(each.phases[WHOLE]) for each in baselines])
         ordered = np.array([each.ordered for each in baselines])
+        self._losses = Losses([each.losses for each in baselines], layout)
         self._burst: Floats = np.maximum([each.dispersion for each in baselines], 1.0)
-        self._tolerance = np.array([each.thresholds for each in baselines]).T / 5
         self._needed_rows = np.maximum(50.0, 5.0 * layout.sizes)
         self._expectation = Expectation([each.phases for each in baselines], layout, self._burst)
         self._seasonal = any(len(each.phases) > 1 for each in baselines)
         whole = self._expectation.of(WHOLE)
-        self._ranks = _ranks(whole.smooth, layout, ordered)
+        thresholds = np.array([each.thresholds for each in baselines]).T
+        self._tolerance = self._losses.tolerance(thresholds, whole.smooth, of_others=thresholds / 10)
+        self._ranks = _ranks(whole.smooth, layout, ordered, self._losses)
         self._tilts: dict[int, tuple[Floats, tuple[Floats, Floats]]] = {}
         self._live = LiveDispersion(layout, whole.shares, ordered)
         self._worth = self._dispersion()
@@ -188,8 +196,7 @@ class EvidenceEngine:
             for part, alternatives in zip(parts, learned, strict=True):
                 own = part.expected.rows[signals] / of_reference[signals]
                 radius = ball_radius(self._expectation.bins[signals], own, self._tolerance[tier, signals])
-                shares = part.expected.smooth[bins]
-                on_learned = log_bets(shares, alternatives[:, bins], radius, layout)
+                on_learned = self._bets(part, alternatives[:, bins], radius, layout, bins)
                 on_tilts = self._bets_on_tilts(part, radius, layout, bins, keep=tier == 0)
                 bets, outside = (np.concatenate(each) for each in zip(on_learned, on_tilts, strict=True))
                 increment += layout.sum(part.counts[bins] * bets) / burst[signals]
@@ -208,14 +215,25 @@ class EvidenceEngine:
         known = self._tilts.get(part.phase) if keep else None
         if known is not None and np.array_equal(known[0], radius):
             return known[1]
-        shares = part.expected.smooth[bins]
-        bets = log_bets(shares, tilt(shares, self._ranks[bins], _STRENGTHS, layout), radius, layout)
+        tilted = tilt(part.expected.smooth[bins], self._ranks[bins], _STRENGTHS, layout)
+        bets = self._bets(part, tilted, radius, layout, bins)
         if keep:
             self._tilts.pop(part.phase, None)
             while len(self._tilts) >= CACHED_PHASES:
                 del self._tilts[next(iter(self._tilts))]
             self._tilts[part.phase] = radius, bets
         return bets
+
+    def _bets(
+        self, part: _Part, alternatives: Floats, radius: Floats, layout: Ragged, bins: Indices | slice
+    ) -> tuple[Floats, Floats]:
+        """Bet on alternatives (A, T'); nothing on those under which a loss would not rise."""
+        shares = part.expected.smooth[bins]
+        bets, outside = log_bets(shares, alternatives, radius, layout)
+        if not self._losses.any:
+            return bets, outside
+        worse = self._losses.rises(alternatives, shares, layout, bins)
+        return bets * layout.spread(worse), outside * worse
 
     def _learn(self, parts: Sequence[_Part]) -> None:
         counts, rows = _total(part.counts for part in parts), _total(part.rows for part in parts)
@@ -254,12 +272,17 @@ class EvidenceEngine:
         rows, current, reference = self._recent.effective(best, burst)
         _, lately, awaited = self._recent.effective(_QUIETEST.searchsorted(burst), burst)
         now, before = ([layout.pad(counts) for counts in pair] for pair in ((current, lately), (reference, awaited)))
-        score, quiet_score = scores.psi(np.stack(now), np.stack(before)).tolist()
+        score, quiet_score = scores.psi(np.stack(now), np.stack(before))
+        losses: Sequence[tuple[float, float] | None] = [None] * layout.signals
+        if self._losses.any:
+            losses = self._losses.means(reference, current)
+            score = self._losses.rise(current, reference, score)
+            quiet_score = self._losses.rise(lately, awaited, quiet_score)
         half_lives = [HALF_LIVES[index] for index in best.tolist()]
         columns = (
-            score, quiet_score, map(tuple, self._evidence.T.tolist()), rows.tolist(), half_lives,
+            score.tolist(), quiet_score.tolist(), map(tuple, self._evidence.T.tolist()), rows.tolist(), half_lives,
             layout.split(current), layout.split(reference), self._reasons(),
-            in_step.tolist(),
+            in_step.tolist(), losses,
         )  # fmt: skip
         return [SignalReading(each.name, *values) for each, *values in zip(self.baselines, *columns, strict=True)]
 
@@ -284,11 +307,13 @@ def _total(arrays: Iterable[Floats]) -> Floats:
     return np.asarray(sum(arrays))
 
 
-def _ranks(shares: Floats, layout: Ragged, ordered: NDArray[np.bool_]) -> Floats:
-    """Mid-ranks (T,) along which the reference is tilted: in the order of the bins, or of their frequency."""
+def _ranks(shares: Floats, layout: Ragged, ordered: NDArray[np.bool_], losses: Losses) -> Floats:
+    """Mid-ranks (T,) along which the reference is tilted: in the order of bins, of losses, or of their frequency."""
     ranks = []
-    for part, has_order in zip(layout.split(shares), ordered, strict=True):
+    for part, has_order, costs in zip(layout.split(shares), ordered, losses.by_signal, strict=True):
         order = np.arange(len(part)) if has_order else np.argsort(-part, kind="stable")
+        if costs is not None:
+            order = np.argsort(costs, kind="stable")
         each = np.empty(len(part))
         each[order] = mid_ranks(part[order])
         ranks.append(each)

@@ -13,7 +13,7 @@ from detector.evidence import SignalReading
 from detector.incidents import Member
 from detector.layout import Layout
 from detector.scores import measure, psi_terms
-from schemas.model_spec import PREDICTION, CategoryBins, ModelSpec, NumberBins, feature_signal
+from schemas.model_spec import PREDICTION, CategoryBins, Loss, ModelSpec, NumberBins, feature_signal
 from schemas.outbound import BinChange, Change, DriftKind, SignalVerdict, Tier
 
 Counts = NDArray[np.float64]
@@ -22,13 +22,23 @@ MOST_BINS: Final = 5
 """Bins named in an event."""
 MOST_NAMED: Final = 3
 """Signals named in a summary."""
+_PERFORMANCE: Final = "performance:"
 _MEAN_MOVED: Final = 0.2
 """Reference sds from which a moved mean says more than a bin."""
 
 
 def kind_of(signal: str) -> DriftKind:
-    """Which of the drifts a distribution signal shows."""
+    """Which of the drifts a signal shows."""
+    if signal.startswith(_PERFORMANCE):
+        return DriftKind.PERFORMANCE
     return DriftKind.PREDICTION if signal == PREDICTION else DriftKind.DATA
+
+
+def score_name(spec: ModelSpec, signal: str) -> str:
+    """What the score of a signal is: ``psi``, or how much the mean loss has risen and in which unit."""
+    if kind_of(signal) is not DriftKind.PERFORMANCE:
+        return "psi"
+    return "relative_increase" if spec.loss is Loss.ABSOLUTE_ERROR else "increase"
 
 
 def importances(spec: ModelSpec) -> dict[str, float]:
@@ -92,17 +102,21 @@ def explain(
         Of the rows judged, where the signal is a number.
     """
     bins = frozen_bins(layout.spec)[member.name]
+    expected = mean_of(reading.reference, bins) if isinstance(bins, NumberBins) else None
+    if reading.losses is not None:
+        expected, mean = reading.losses
     return SignalVerdict(
         signal=member.name,
         kind=kind_of(member.name),
         tier=member.tier,
         score=round(member.score, 6),
+        score_name=score_name(layout.spec, member.name),
         evidence=round(member.evidence, 3),
         threshold=round(threshold, 3),
         rows=round(reading.rows, 1),
         importance=member.importance,
         distances=distances(reading.current, reading.reference, bins),
-        expected_mean=mean_of(reading.reference, bins) if isinstance(bins, NumberBins) else None,
+        expected_mean=expected,
         actual_mean=mean,
         bins=changed_bins(layout.binners[member.index].labels(), reading.current, reading.reference),
     )
@@ -125,11 +139,23 @@ def summarise(
 
 def _named(verdict: SignalVerdict, bins: NumberBins | CategoryBins) -> str:
     signal = verdict.signal.removeprefix(feature_signal(""))
-    return f"{signal} (PSI {verdict.score:.2f}, {headline(bins, verdict)})"
+    return f"{signal} ({shown_score(verdict)}, {headline(bins, verdict)})"
+
+
+def shown_score(verdict: SignalVerdict) -> str:
+    """Write a score with its unit."""
+    match verdict.score_name:
+        case "increase":
+            return f"+{verdict.score:.3f}"
+        case "relative_increase":
+            return f"+{verdict.score:.0%}"
+    return f"PSI {verdict.score:.2f}"
 
 
 def headline(bins: NumberBins | CategoryBins, verdict: SignalVerdict) -> str:
     """Say in half a sentence what changed: the mean of a number that moved, else the bin that changed most."""
+    if verdict.kind is DriftKind.PERFORMANCE:
+        return f"mean {verdict.expected_mean:.4g} -> {verdict.actual_mean:.4g}"
     if isinstance(bins, NumberBins) and _moved(bins, verdict):
         return f"mean {verdict.expected_mean:.4g} -> {verdict.actual_mean:.4g}"
     if verdict.bins:

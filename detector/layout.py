@@ -2,8 +2,9 @@
 
 One int64 vector holds everything that is counted of rows, in this order::
 
-    rows from features | rows from predictions | bins of signal 0 | bins of signal 1 | ... | sums | squares
+    rows from features | from predictions | from outcomes | bins of signal 0 | bins of signal 1 | ... | sums | squares
 
+The third is there only where the spec has outcomes.
 Bins stand in the order of ``detector.bins``. Sums and squares are those of the number signals, in integers so that
 totals subtract exactly: with z = (x - center) / scale of the reference, clipped to the feature's bounds and to
 4,096 scales, a sum adds rint(z 2^20) and a square rint(z 2^8)^2. Missing and invalid values add nothing.
@@ -24,14 +25,13 @@ from detector.counting import SQUARE_UNIT, SUM_UNIT, NumberSignal, NumberSignals
 from detector.profile import PartKey, Profile, Vector
 from detector.rows import STAGES, Column, Rows, Source
 from detector.season import Season
-from schemas.model_spec import PREDICTION, ModelSpec
+from schemas.model_spec import ModelSpec, feature_signal
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-ROWS_FEATURES: Final = 0
-ROWS_PREDICTIONS: Final = 1
-_HEAD: Final = 2
+ROWS_AT: Final = {Source.FEATURES: 0, Source.PREDICTIONS: 1, Source.OUTCOMES: 2}
+"""Where the rows of each source stand."""
 
 BLOCK_CELLS: Final = 32_768
 """Values counted at once: they stay in the processor's cache."""
@@ -73,14 +73,15 @@ class Layout:
         self.spec_hash = spec.hash
         self.signals = spec.signals
         self.binners = tuple(make_binner(frozen.bins[signal]) for signal in self.signals)
-        ends = _HEAD + np.cumsum([binner.width for binner in self.binners])
+        self._head = 2 if spec.outcomes is None else 3
+        ends = self._head + np.cumsum([binner.width for binner in self.binners])
         self.slices = tuple(slice(int(end) - b.width, int(end)) for end, b in zip(ends, self.binners, strict=True))
         numbers = [i for i, binner in enumerate(self.binners) if isinstance(binner, NumberBinner)]
         self.width = self.slices[-1].stop + 2 * len(numbers)
         self._numbers = {i: self._number(i, place, len(numbers)) for place, i in enumerate(numbers)}
         self._together: dict[tuple[int, ...], NumberSignals] = {}
         self._block_rows = min(MAX_BLOCK_ROWS, max(MIN_BLOCK_ROWS, BLOCK_CELLS // len(self.signals)))
-        self._names = (*(feature.name for feature in spec.features), PREDICTION)
+        self._names = tuple(signal.removeprefix(feature_signal("")) for signal in self.signals)
         self._invalid_at = np.array([where.stop - 1 for where in self.slices])
         self._season = Season(spec.seasonality, spec.timezone)
 
@@ -121,7 +122,7 @@ class Layout:
         vectors = np.bincount(places.ravel(), minlength=len(keys) * self.width).reshape(len(keys), self.width)
 
         sizes = len(rows) if part is None else np.bincount(part)
-        vectors[:, ROWS_FEATURES if rows.source is Source.FEATURES else ROWS_PREDICTIONS] = sizes
+        vectors[:, ROWS_AT[rows.source]] = sizes
         if numbers:
             sums, squares = together.moments(x, void)
             vectors[:, together.sums_at] = _by_part(sums, part)
@@ -154,8 +155,16 @@ class Layout:
     # ------------------------------------------------------------------------------------------------- reading
 
     def row_count(self, vector: Vector) -> int:
-        """Rows of both sources."""
-        return int(vector[ROWS_FEATURES]) + int(vector[ROWS_PREDICTIONS])
+        """Rows of all sources."""
+        return int(vector[: self._head].sum())
+
+    def judged_rows(self, vector: Vector) -> int:
+        """Rows of features and of predictions; a label is no row of its own."""
+        return int(vector[ROWS_AT[Source.FEATURES]]) + int(vector[ROWS_AT[Source.PREDICTIONS]])
+
+    def step_rows(self, vector: Vector) -> int:
+        """Rows of the source that has the most: a prediction and its label are not two rows to judge."""
+        return int(vector[: self._head].max())
 
     def signal_counts(self, vector: Vector) -> list[Vector]:
         """Rows in each bin, by signal (views of shape (B,)).

@@ -39,7 +39,7 @@ class RecentMeans:
             if mean is not None:
                 values[signal] = counts[signal][:-2].sum()
                 sums[signal] = mean * values[signal]
-        decay = 0.5 ** (self._layout.row_count(vector) / np.array(self._half_lives, dtype=np.float64))[:, None]
+        decay = 0.5 ** (self._layout.step_rows(vector) / np.array(self._half_lives, dtype=np.float64))[:, None]
         self._sums = self._sums * decay + sums
         self._values = self._values * decay + values
 

@@ -14,8 +14,6 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Final
 
-import numpy as np
-
 from detector.evidence import EvidenceEngine, SignalReading
 from detector.explain import explain, importances, summarise
 from detector.incidents import IncidentChange, Incidents, Member, Watched
@@ -105,7 +103,7 @@ class Monitor:
             All rows folded in up to now, by partition, this pane included.
         """
         self._admit(counts)
-        if not self._clock.closes(self._open_step.rows):
+        if not self._clock.closes(self._layout.step_rows(self._open_step.whole)):
             return []
         step = self._close()
         self._judge(step)
@@ -118,7 +116,7 @@ class Monitor:
         """Add the pane to the open step; its event time moves the clock."""
         self._clock.advance(counts.time)
         self._open_step.add(counts)
-        self._rows += counts.pane.rows
+        self._rows += sum(map(self._layout.judged_rows, counts.parts.values()))
 
     def _close(self) -> OpenStep:
         """Close the open step and begin the next."""
@@ -133,7 +131,7 @@ class Monitor:
         """Move the evidence of every signal by the step's rows."""
         by_phase = {phase: self._layout.signal_counts(vector) for phase, vector in step.parts.items()}
         self._readings = self._engine.step(by_phase)
-        self._means.add(np.sum(list(step.parts.values()), axis=0))
+        self._means.add(step.whole)
 
     def _decide(self, now: Mark) -> IncidentChange | None:
         """Turn score and evidence into tiers, and tiers into the life of an incident."""

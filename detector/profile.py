@@ -63,7 +63,7 @@ class Profile:
 
     @property
     def rows(self) -> int:
-        """Rows of both sources, all parts together."""
+        """Rows of features and of predictions, all parts together."""
         return sum(int(vector[0]) + int(vector[1]) for vector in self.parts.values())
 
     def add(self, other: Profile) -> None:

@@ -19,19 +19,23 @@ from detector.evidence import SignalBaseline
 from detector.expectation import WHOLE
 from detector.layout import Layout
 from detector.profile import Profile, Vector
-from detector.rows import STAGES, Column, Rows, signal_types
+from detector.rows import STAGES, TRUE, Column, Rows, Source, carried, signal_types
 from detector.season import Season
 from schemas.model_spec import (
+    LOSS_TIERS,
     PREDICTION,
     Bins,
     CategoryBins,
     FeatureType,
     FrozenReference,
+    LossTiers,
     ModelSpec,
     NumberBins,
     OffsetRange,
     Seasonality,
     Stage,
+    TierSpec,
+    performance_signal,
 )
 
 Ints = NDArray[np.int64]
@@ -73,11 +77,14 @@ def freeze(
     pieces = [piece for piece in pieces if len(piece)]
     if not pieces:
         raise ValueError(f"the reference of {spec.model} {spec.version} has no rows")
-    carriers = [_carrier(signal, i, pieces) for i, signal in enumerate(spec.signals)]
+    carriers = [_carrier(spec, i, pieces) for i in range(len(spec.signals))]
     bins: dict[str, Bins] = {}
     dispersion: dict[str, float] = {}
     phases = {id(piece): _phases(spec, piece) for piece in pieces}
     for i, (signal, kind, piece) in enumerate(zip(spec.signals, signal_types(spec), carriers, strict=True)):
+        if piece is None:
+            bins[signal], dispersion[signal] = _fit(np.empty(0) if kind is FeatureType.NUMBER else [], kind), 1.0
+            continue
         column = cast(Column, piece.columns[i])
         bins[signal] = _fit(column, kind)
         binner = make_binner(bins[signal])
@@ -101,14 +108,17 @@ def freeze(
     return _with(spec, frozen.model_copy(update={"profile": profile.encode()}))
 
 
-def _carrier(signal: str, index: int, pieces: Sequence[Rows]) -> Rows:
-    """Rows that a signal is taken from."""
+def _carrier(spec: ModelSpec, index: int, pieces: Sequence[Rows]) -> Rows | None:
+    """Rows that a signal is taken from; None for one that depends on labels, where there are none yet."""
+    signal = spec.signals[index]
     for piece in pieces:
         column = piece.columns[index]
         if column is not None:
             if len(column) != len(piece):
                 raise ValueError(f"{signal} has {len(column)} values in {len(piece)} rows of the reference")
             return piece
+    if carried(spec, Source.OUTCOMES)[index]:
+        return None
     raise ValueError(f"no rows of the reference carry {signal}")
 
 
@@ -160,16 +170,43 @@ def baselines(spec: ModelSpec, layout: Layout) -> list[SignalBaseline]:
     if spec.seasonality is Seasonality.NONE:
         phases = {WHOLE: phases[WHOLE]}
     return [
-        SignalBaseline(
-            name=signal,
-            phases=_expected(frozen.bins[signal], {phase: vector[where] for phase, vector in phases.items()}),
-            ordered=isinstance(frozen.bins[signal], NumberBins),
-            dispersion=max(frozen.dispersion.get(signal, 1.0), 1.0),
-            opens=spec.learning == "frozen" or signal != PREDICTION,
-            thresholds=(spec.tiers.minor, spec.tiers.moderate, spec.tiers.significant),
-        )
+        _baseline(spec, signal, _expected(frozen.bins[signal], {key: vector[where] for key, vector in phases.items()}))
         for signal, where in zip(spec.signals, layout.slices, strict=True)
     ]
+
+
+def _baseline(spec: ModelSpec, signal: str, phases: dict[int, Ints]) -> SignalBaseline:
+    frozen = cast(FrozenReference, spec.reference.frozen)
+    bins, losses = frozen.bins[signal], None
+    tiers: TierSpec | LossTiers = spec.tiers
+    if spec.loss is not None and signal == performance_signal(spec.loss):
+        losses = loss_of_bins(bins, phases[WHOLE])
+        tiers = (spec.outcomes and spec.outcomes.tiers) or LOSS_TIERS[spec.loss]
+    return SignalBaseline(
+        name=signal,
+        phases=phases,
+        ordered=isinstance(bins, NumberBins),
+        dispersion=max(frozen.dispersion.get(signal, 1.0), 1.0),
+        opens=spec.learning == "frozen" or signal != PREDICTION,
+        thresholds=(tiers.minor, tiers.moderate, tiers.significant),
+        losses=losses,
+    )
+
+
+def loss_of_bins(bins: Bins, counts: Ints) -> NDArray[np.float64]:
+    """Say what a row in each bin of a loss costs, (B,): an error 1, an absolute error its share of the mean one.
+
+    Rows without a known loss stand for the reference's mean, so that they neither raise nor lower it.
+    """
+    if isinstance(bins, CategoryBins):
+        costs = np.array([float(name == TRUE) for name in bins.categories] + [np.nan] * 4)
+    else:
+        costs = np.array([bins.edges[0], *bins.means, bins.edges[-1], np.nan, np.nan])
+    known = ~np.isnan(costs)
+    rows = int(counts[known].sum())
+    mean = float(counts[known] @ costs[known]) / rows if rows else 0.0
+    costs[~known] = mean
+    return costs / mean if isinstance(bins, NumberBins) and mean > 0 else costs
 
 
 def _vectors_by_phase(profile: Profile, width: int) -> dict[int, Vector]:

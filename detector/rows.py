@@ -23,7 +23,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.model_spec import FeaturesFrom, FeatureType, ModelSpec, Output, Stage
+from schemas.model_spec import FeatureType, Loss, ModelSpec, Output, Stage, Task
 
 STAGES: Final[tuple[Stage, ...]] = tuple(Stage)
 """``Rows.stages`` holds indices into this."""
@@ -42,6 +42,7 @@ class Source(StrEnum):
 
     FEATURES = "features"
     PREDICTIONS = "predictions"
+    OUTCOMES = "outcomes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +115,32 @@ def _join(columns: Sequence[Column | None]) -> Column | None:
 
 
 def signal_types(spec: ModelSpec) -> tuple[FeatureType, ...]:
-    """How each of ``spec.signals`` is binned; a class is a category, a score or a regression's answer a number."""
-    features = tuple(feature.type for feature in spec.features)
-    if spec.prediction is None:
-        return features
-    return (*features, FeatureType.CATEGORY if spec.prediction.output is Output.CLASS else FeatureType.NUMBER)
+    """How each of ``spec.signals`` is binned: classes are categories, scores and a regression's numbers are numbers."""
+    types = [feature.type for feature in spec.features]
+    if spec.prediction is not None:
+        types.append(FeatureType.CATEGORY if spec.prediction.output is Output.CLASS else FeatureType.NUMBER)
+    if spec.outcomes is not None:
+        types.append(FeatureType.NUMBER if spec.task is Task.REGRESSION else FeatureType.CATEGORY)
+    if spec.loss is not None:
+        types.append(LOSS_TYPES[spec.loss])
+    return tuple(types)
 
 
 def carried(spec: ModelSpec, source: Source) -> tuple[bool, ...]:
     """Which of ``spec.signals`` the source carries.
 
-    Features come from the stream that ``features_from`` names, the prediction from the predictions.
+    Features come from the stream that ``features_from`` names, the prediction from the predictions, and what depends on
+    the label from the outcomes.
     """
-    features = spec.features_from is (FeaturesFrom.FEATURES if source is Source.FEATURES else FeaturesFrom.PREDICTIONS)
-    prediction = () if spec.prediction is None else (source is Source.PREDICTIONS,)
-    return (features,) * len(spec.features) + prediction
+    others = len(spec.signals) - len(spec.features)
+    prediction = 0 if spec.prediction is None else 1
+    features = source.value == spec.features_from.value
+    return (
+        *(features,) * len(spec.features),
+        *(source is Source.PREDICTIONS,) * prediction,
+        *(source is Source.OUTCOMES,) * (others - prediction),
+    )
+
+
+LOSS_TYPES: Final = {Loss.ERROR: FeatureType.BOOLEAN, Loss.ABSOLUTE_ERROR: FeatureType.NUMBER}
+"""How a loss is binned."""

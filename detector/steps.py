@@ -63,6 +63,11 @@ class OpenStep:
         self.rows += counts.pane.rows
         self._join(counts.pane)
 
+    @property
+    def whole(self) -> Counts:
+        """One vector, all phases together."""
+        return np.asarray(sum(self.parts.values()))
+
     def state(self) -> dict[str, Any]:
         """What must be saved."""
         panes = [pane.model_dump() for pane in self.panes]

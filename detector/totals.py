@@ -75,7 +75,7 @@ class RunningTotal:
     @property
     def rows(self) -> int:
         """Rows counted, all parts together."""
-        return self.profile.rows
+        return sum(map(self.layout.row_count, self.profile.parts.values()))
 
     @property
     def invalid(self) -> dict[str, int]:

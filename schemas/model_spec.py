@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import AwareDatetime, Field, field_validator, model_validator
@@ -16,6 +16,15 @@ from schemas.base import Duration, FeatureName, Name, Outbound
 
 PREDICTION = "prediction"
 """The name of the signal that watches what the model answers."""
+
+
+LABEL = "label"
+"""The name of the signal that watches what came true."""
+
+
+def performance_signal(loss: Loss) -> str:
+    """Name the signal that watches a loss."""
+    return f"performance:{loss}"
 
 
 def feature_signal(name: str) -> str:
@@ -70,6 +79,15 @@ class Output(StrEnum):
     NUMBER = "number"
 
 
+class Loss(StrEnum):
+    """What a prediction costs once its label is known."""
+
+    ERROR = "error"
+    """1 where another class came true than was predicted."""
+    ABSOLUTE_ERROR = "absolute_error"
+    """Distance of the number predicted from the one that came true."""
+
+
 class FeatureSpec(Outbound):
     """One feature of the model."""
 
@@ -93,6 +111,36 @@ class PredictionSpec(Outbound):
     output: Output
     positive_class: str | None = None
     """For a binary task: the class whose probability is the score, used when events carry probabilities only."""
+
+
+class LossTiers(Outbound):
+    """Rises of the mean loss from which performance counts as worse: minor, moderate, significant."""
+
+    minor: float = Field(gt=0.0)
+    moderate: float = Field(gt=0.0)
+    significant: float = Field(gt=0.0)
+
+    @model_validator(mode="after")
+    def _tiers_are_ordered(self) -> Self:
+        if not self.minor <= self.moderate <= self.significant:
+            raise ValueError("loss tiers must be ordered: minor <= moderate <= significant")
+        return self
+
+
+LOSS_TIERS: Final = {
+    Loss.ERROR: LossTiers(minor=0.02, moderate=0.05, significant=0.1),
+    Loss.ABSOLUTE_ERROR: LossTiers(minor=0.1, moderate=0.25, significant=0.5),
+}
+"""Defaults: an error rate in its own unit, an absolute error in units of the reference's mean absolute error."""
+
+
+class OutcomeSpec(Outbound):
+    """Labels come for the predictions, at once or late: they are watched, and the loss that they show."""
+
+    threshold: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Score from which the positive class counts as predicted, where events carry no class."""
+    tiers: LossTiers | None = None
+    """None: 0.02, 0.05, 0.1 for an error rate; 10 %, 25 %, 50 % of the reference's loss for an absolute error."""
 
 
 class FalseAlarmBudget(Outbound):
@@ -240,6 +288,8 @@ class ModelSpec(Outbound):
     features_from: FeaturesFrom = FeaturesFrom.PREDICTIONS
     features: tuple[FeatureSpec, ...] = Field(default=(), max_length=5_000)
     prediction: PredictionSpec | None = None
+    outcomes: OutcomeSpec | None = None
+    """None: no labels are read."""
     seasonality: Seasonality = Seasonality.NONE
     timezone: str = "UTC"
     """Of the seasons: an IANA name."""
@@ -281,10 +331,23 @@ class ModelSpec(Outbound):
         return self
 
     @property
+    def loss(self) -> Loss | None:
+        """What is watched of the performance; None where there are no predictions or no labels."""
+        if self.outcomes is None or self.prediction is None:
+            return None
+        return Loss.ABSOLUTE_ERROR if self.task is Task.REGRESSION else Loss.ERROR
+
+    @property
     def signals(self) -> tuple[str, ...]:
-        """Names of the distribution signals in the order of the profile's layout: features, then the prediction."""
-        names = tuple(feature_signal(feature.name) for feature in self.features)
-        return names if self.prediction is None else (*names, PREDICTION)
+        """Names of the signals in the order of the profile's layout: features, the prediction, the label, the loss."""
+        names = [feature_signal(feature.name) for feature in self.features]
+        if self.prediction is not None:
+            names.append(PREDICTION)
+        if self.outcomes is not None:
+            names.append(LABEL)
+        if self.loss is not None:
+            names.append(performance_signal(self.loss))
+        return tuple(names)
 
     @property
     def hash(self) -> str:

@@ -42,6 +42,7 @@ def init(
     prediction_column: Annotated[str, typer.Option(help="What the model answered: class or number.")] = "prediction",
     score_column: Annotated[str, typer.Option(help="Probability of the positive class.")] = "score",
     label_column: Annotated[str, typer.Option(help="The truth; not a feature.")] = "label",
+    outcomes: Annotated[bool, typer.Option("--outcomes", help="Watch the labels, and the loss they show.")] = False,
     version_column: Annotated[str, typer.Option(help="Rows of other versions are left out.")] = "version",
     stage_column: Annotated[str, typer.Option(help="production, shadow or canary; not a feature.")] = "stage",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the output.")] = False,
@@ -65,7 +66,7 @@ def init(
     from detector.layout import Layout
     from detector.monitor import threshold_of
     from detector.reference import baselines
-    from schemas.model_spec import ColumnNames
+    from schemas.model_spec import ColumnNames, OutcomeSpec
 
     name = model or train.name.split(".")[0]
     target = output or Path(f"{name}-{version}.yaml".replace("/", "-"))
@@ -75,6 +76,8 @@ def init(
                           version=version_column, stage=stage_column)  # fmt: skip
     fields: dict[str, Any] = {"owner": owner, "seasonality": seasonality, "timezone": timezone,
                               "features_from": features_from}  # fmt: skip
+    if outcomes:
+        fields["outcomes"] = OutcomeSpec()
     with err.status(f"reading {train} ...") as status:
         draft = draft_spec(
             train, name, version, columns=columns, exclude=exclude or (), task=task, fields=fields,
@@ -99,6 +102,8 @@ def init(
 def _watched(draft: Draft) -> Table:
     """What is watched, and how many independent rows those of the reference are worth."""
     from detector.bins import make_binner
+    from detector.rows import signal_types
+    from schemas.model_spec import PREDICTION
 
     spec, frozen = draft.spec, draft.reference
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
@@ -106,11 +111,11 @@ def _watched(draft: Draft) -> Table:
     table.add_column("type")
     for column in ("bins", "rows", "worth"):
         table.add_column(column, justify="right")
-    types = {f"feature:{feature.name}": feature.type.value for feature in spec.features}
-    for signal in spec.signals:
+    for signal, kind in zip(spec.signals, signal_types(spec), strict=True):
+        is_answer = signal == PREDICTION and spec.prediction is not None
         table.add_row(
             signal.removeprefix("feature:"),
-            types.get(signal) or (spec.prediction.output.value if spec.prediction else ""),
+            spec.prediction.output.value if is_answer and spec.prediction else kind.value,
             str(make_binner(frozen.bins[signal]).width),
             f"{frozen.rows:,}",
             f"{frozen.rows / frozen.dispersion[signal]:,.0f}",

@@ -15,8 +15,8 @@ from agents.backtest import FileBacktest, ReferenceCut
 from agents.errors import OperatorError
 from agents.files import DataFile, RowReader
 from agents.spec_file import parse_spec, render_spec
-from schemas.model_spec import FeaturesFrom, ModelSpec, ReferenceSpec, Seasonality
-from schemas.outbound import Change, DriftEvent, Stage, Tier
+from schemas.model_spec import FeaturesFrom, ModelSpec, OutcomeSpec, ReferenceSpec, Seasonality
+from schemas.outbound import Change, DriftEvent, DriftKind, Stage, Tier
 from tests.support.data import category, numbers, spec_of
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -174,3 +174,49 @@ def test_features_on_a_stream_of_their_own_are_counted_once(tmp_path: Path) -> N
         "rows.parquet (features)",
         "rows.parquet (predictions)",
     }
+
+
+# Labels
+
+LABELLED = PLAIN.model_copy(update={"outcomes": OutcomeSpec()})
+
+
+def labels(*, wrong: float) -> list[int | None]:
+    """What came true: until ``STABLE`` what the score says in 8 of 10 rows, then all but a share of ``wrong``."""
+    rng = np.random.default_rng(5)
+    scores = table()["score"]
+    share = np.where(np.arange(ROWS) < STABLE, 0.2, wrong)
+    flipped = rng.uniform(size=ROWS) < share
+    return [int((score >= 0.5) != flip) for score, flip in zip(scores, flipped, strict=True)]
+
+
+def test_performance_that_gets_worse_is_found_though_no_feature_has_changed(tmp_path: Path) -> None:
+    stable = np.random.default_rng(9).normal(size=ROWS)
+    backtest, events = run(tmp_path, LABELLED, x=stable, label=labels(wrong=0.6))
+    assert {verdict.signal for event in events for verdict in event.signals} == {"performance:error"}
+    assert events[-1].tier is Tier.SIGNIFICANT
+    (verdict,) = events[-1].signals
+    assert (verdict.kind, verdict.score_name) == (DriftKind.PERFORMANCE, "increase")
+    assert verdict.expected_mean == pytest.approx(0.2, abs=0.03)
+    assert sum(status.rows for status in backtest.judged.status()) == ROWS - 1_000
+
+
+def test_stable_performance_raises_nothing(tmp_path: Path) -> None:
+    stable = np.random.default_rng(9).normal(size=ROWS)
+    assert run(tmp_path, LABELLED, x=stable, label=labels(wrong=0.2))[1] == []
+
+
+def test_rows_whose_label_is_not_known_say_nothing_of_performance(tmp_path: Path) -> None:
+    known = [label if row % 3 else None for row, label in enumerate(labels(wrong=0.2))]
+    stable = np.random.default_rng(9).normal(size=ROWS)
+    backtest, events = run(tmp_path, LABELLED, x=stable, label=known)
+    assert events == []
+    frozen = backtest.judged.spec.reference.frozen
+    assert frozen is not None
+    assert "missing" not in str(frozen.bins["label"])
+
+
+def test_a_file_without_labels_is_judged_without_them_and_says_so(tmp_path: Path) -> None:
+    backtest, events = run(tmp_path, LABELLED)
+    check_the_shift_is_found(events)
+    assert any("performance is not judged" in note for note in backtest.reader.notes)

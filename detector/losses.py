@@ -1,0 +1,74 @@
+"""Signals in which only one direction is bad: losses, whose bins have a cost each.
+
+Their score is how much the mean loss has risen, and evidence is gathered against every alternative under which it
+rises. So that an alarm says "worse", a distribution of losses that merely looks different is no drift.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.ragged import Floats, Indices, Ragged
+
+TOLERATED: Final = 0.5
+"""Share of a tier's rise of the mean loss that its null still contains."""
+
+
+class Losses:
+    """The losses among S signals with T bins in all.
+
+    Parameters
+    ----------
+    by_signal
+        For each signal the cost of a row in each of its bins, (B,); None where the signal is no loss.
+    layout
+        Of the signals.
+
+    Attributes
+    ----------
+    any
+        Whether there is one.
+    """
+
+    def __init__(self, by_signal: Sequence[Floats | None], layout: Ragged) -> None:
+        self.by_signal = tuple(by_signal)
+        self._layout = layout
+        self._is_loss: NDArray[np.bool_] = np.array([each is not None for each in by_signal])
+        sized = zip(by_signal, layout.sizes.tolist(), strict=True)
+        self._costs: Floats = np.concatenate([np.zeros(size) if each is None else each for each, size in sized])
+        self.any = bool(self._is_loss.any())
+
+    def tolerance(self, thresholds: Floats, shares: Floats, *, of_others: Floats) -> Floats:
+        """Return tau of each tier's null, (3, S), on PSI's scale; ``of_others`` where the signal is no loss.
+
+        Shares whose mean loss is ``d`` higher are, at the least, ``d^2 / V`` away from the reference's, V being the
+        variance of one row's loss: the null holds rises of up to `TOLERATED` of the tier's.
+        """
+        mean = self._layout.sum(shares * self._costs)
+        variance = np.maximum(self._layout.sum(shares * self._costs**2) - mean**2, 1e-9)
+        return np.where(self._is_loss, (TOLERATED * thresholds) ** 2 / variance, of_others)
+
+    def rises(self, alternatives: Floats, shares: Floats, layout: Ragged, bins: Indices | slice) -> Floats:
+        """Return 1 where the mean loss is higher under an alternative (A, T') than under ``shares``, else 0: (A, S').
+
+        Always 1 for signals that are no losses. ``layout`` and ``bins`` choose S' signals with T' bins.
+        """
+        costs = self._costs[bins]
+        higher = layout.sum(alternatives * costs) > layout.sum(shares * costs)
+        return np.where(layout.sum(np.abs(costs)) > 0, higher, True).astype(np.float64)
+
+    def rise(self, current: Floats, reference: Floats, of_others: Floats) -> Floats:
+        """Return how much higher the mean loss of ``current`` (T,) is, at least 0; ``of_others`` for the rest."""
+        return np.where(self._is_loss, np.maximum(self._mean(current) - self._mean(reference), 0.0), of_others)
+
+    def means(self, reference: Floats, current: Floats) -> list[tuple[float, float] | None]:
+        """Return the mean loss of both counts (T,), for each signal that is a loss."""
+        pairs = zip(self._mean(reference).tolist(), self._mean(current).tolist(), strict=True)
+        return [pair if is_loss else None for pair, is_loss in zip(pairs, self._is_loss.tolist(), strict=True)]
+
+    def _mean(self, counts: Floats) -> Floats:
+        return np.asarray(self._layout.sum(counts * self._costs) / np.maximum(self._layout.sum(counts), 1e-300))
