@@ -2,8 +2,8 @@
 
 ``python -m bench.detection --data DIR`` runs the published protocol (``bench.episodes``) on Electricity and NOAA,
 abrupt and gradual, and River's generators with a change; every contender has one configuration, its default, for
-everything. An alarm of driftline is an incident that opens. The first alarm within ``max_delay`` rows behind the onset is the
-detection, others there are ignored, any elsewhere is false.
+everything. An alarm of driftline is an incident that opens. The first alarm within ``max_delay`` rows behind the onset
+is the detection, others there are ignored, any elsewhere is false.
 """
 
 from __future__ import annotations
