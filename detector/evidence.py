@@ -32,6 +32,8 @@ TIERS: Final = 3
 
 _STRENGTHS: Final = np.array(TILTS)
 _LOG_WEIGHTS: Final = np.log(np.repeat([0.5 / len(HALF_LIVES), 0.5 / len(TILTS)], [len(HALF_LIVES), len(TILTS)]))
+LEARNING_NATS: Final = float(-_LOG_WEIGHTS.min())
+"""What it costs that many alternatives are bet on at once: the share of one of them."""
 _WAKE: Final = 2.0
 """Nats against the minor null from which the higher tiers are watched."""
 _QUIETEST: Final = np.array([0.0, 4.0, 32.0])
@@ -117,6 +119,7 @@ class EvidenceEngine:
         self._burst: Floats = np.maximum([each.dispersion for each in baselines], 1.0)
         self._needed_rows = np.maximum(50.0, 5.0 * layout.sizes)
         self._expectation = Expectation([each.phases for each in baselines], layout, self._burst)
+        self._bins = self._losses.directions(self._expectation.bins, ordered)
         self._seasonal = any(len(each.phases) > 1 for each in baselines)
         whole = self._expectation.of(WHOLE)
         thresholds = np.array([each.thresholds for each in baselines]).T
@@ -154,6 +157,17 @@ class EvidenceEngine:
         if above == 0:
             self._skill[:, index] = 0.0
             self._recent.forget(index)
+
+    def nulls(self) -> tuple[Floats, Floats, Floats]:
+        """Return what each tier's null holds, in nats, (3, S); the PSI of a rise by 1; rows worth an independent one.
+
+        The PSI of a rise is that of a loss, and NaN for other signals, (S,).
+        """
+        burst, of_reference = self._worth
+        whole = self._expectation.of(WHOLE)
+        own = whole.rows / of_reference
+        radii = np.stack([ball_radius(self._bins, own, tolerance) for tolerance in self._tolerance])
+        return radii, self._losses.psi_of_rise(whole.smooth), burst
 
     def state(self) -> dict[str, Floats]:
         """Return what `restore` takes."""
@@ -195,7 +209,7 @@ class EvidenceEngine:
             increment, entering = np.zeros((2, len(_LOG_WEIGHTS), len(signals)))
             for part, alternatives in zip(parts, learned, strict=True):
                 own = part.expected.rows[signals] / of_reference[signals]
-                radius = ball_radius(self._expectation.bins[signals], own, self._tolerance[tier, signals])
+                radius = ball_radius(self._bins[signals], own, self._tolerance[tier, signals])
                 on_learned = self._bets(part, alternatives[:, bins], radius, layout, bins)
                 on_tilts = self._bets_on_tilts(part, radius, layout, bins, keep=tier == 0)
                 bets, outside = (np.concatenate(each) for each in zip(on_learned, on_tilts, strict=True))

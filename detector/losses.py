@@ -42,15 +42,26 @@ class Losses:
         self._costs: Floats = np.concatenate([np.zeros(size) if each is None else each for each, size in sized])
         self.any = bool(self._is_loss.any())
 
+    def directions(self, bins: Floats, ordered: NDArray[np.bool_]) -> Floats:
+        """Return how many bins count for the reference's own uncertainty, (S,): two where a row is right or wrong."""
+        return np.where(self._is_loss & ~ordered, 2.0, bins)
+
     def tolerance(self, thresholds: Floats, shares: Floats, *, of_others: Floats) -> Floats:
         """Return tau of each tier's null, (3, S), on PSI's scale; ``of_others`` where the signal is no loss.
 
+        The null holds rises of up to `TOLERATED` of the tier's.
+        """
+        return np.where(self._is_loss, (TOLERATED * thresholds) ** 2 * self.psi_of_rise(shares), of_others)
+
+    def psi_of_rise(self, shares: Floats) -> Floats:
+        """Return the PSI of a mean loss that is higher by 1, (S,); NaN where the signal is no loss.
+
         Shares whose mean loss is ``d`` higher are, at the least, ``d^2 / V`` away from the reference's, V being the
-        variance of one row's loss: the null holds rises of up to `TOLERATED` of the tier's.
+        variance of one row's loss (second order).
         """
         mean = self._layout.sum(shares * self._costs)
         variance = np.maximum(self._layout.sum(shares * self._costs**2) - mean**2, 1e-9)
-        return np.where(self._is_loss, (TOLERATED * thresholds) ** 2 / variance, of_others)
+        return np.where(self._is_loss, 1 / variance, np.nan)
 
     def rises(self, alternatives: Floats, shares: Floats, layout: Ragged, bins: Indices | slice) -> Floats:
         """Return 1 where the mean loss is higher under an alternative (A, T') than under ``shares``, else 0: (A, S').

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Final
 
+from detector.budget import threshold_of
 from detector.evidence import EvidenceEngine, SignalReading
 from detector.explain import explain, importances, summarise
 from detector.incidents import IncidentChange, Incidents, Member, Watched
@@ -22,8 +23,7 @@ from detector.means import RecentMeans
 from detector.onsets import Mark, Onsets
 from detector.recent import HALF_LIVES
 from detector.reference import baselines
-from detector.sequential import log_threshold
-from detector.steps import OpenStep, PaneCounts, StepClock, steps_in
+from detector.steps import OpenStep, PaneCounts, StepClock
 from detector.tiers import Tiers
 from schemas.model_spec import ModelSpec, OffsetRange, Stage
 from schemas.outbound import (
@@ -244,14 +244,6 @@ class Monitor:
         self._steps = deque((Step(**step) for step in state["steps"]), maxlen=STEPS_NAMED)
         self._judged_steps, self._rows = state["judged_steps"], state["rows"]
         self._readings = self._engine.step({})
-
-
-def threshold_of(spec: ModelSpec) -> float:
-    """Evidence in nats that the false-alarm budget of a spec asks of each of its signals."""
-    budget = spec.false_alarms
-    steps = steps_in(budget.per, spec.steps)
-    period = budget.per.total_seconds()
-    return log_threshold(period, period / steps, len(spec.signals), budget.count)
 
 
 def _moment(seconds: float | None) -> datetime | None:

@@ -62,10 +62,7 @@ def init(
     from agents.drafts import draft_spec
     from agents.errors import OperatorError
     from agents.spec_file import write_spec
-    from detector.evidence import EvidenceEngine
-    from detector.layout import Layout
-    from detector.monitor import threshold_of
-    from detector.reference import baselines
+    from detector.budget import reach_of
     from schemas.model_spec import ColumnNames, OutcomeSpec
 
     name = model or train.name.split(".")[0]
@@ -87,13 +84,10 @@ def init(
         write_spec(target, draft.spec, draft.heading(target))
     except OSError as error:
         raise OperatorError(f"{target}: {error.strerror}") from None
-    readings = EvidenceEngine(baselines(draft.spec, Layout(draft.spec)), log_threshold=threshold_of(draft.spec)).step(
-        {}
-    )
     out.print(_watched(draft))
-    for reading in readings:
-        if reading.not_judged and "reference" in reading.not_judged:
-            out.print(f"[yellow]note[/yellow]  {reading.name} cannot be judged: {reading.not_judged}")
+    for each in reach_of(draft.spec):
+        if each.not_judged:
+            out.print(f"[yellow]note[/yellow]  {each.signal} cannot be judged: {each.not_judged}")
     for note in draft.notes:
         out.print(f"[yellow]note[/yellow]  {note}")
     out.print(f"\nwrote [bold]{target}[/bold]; read it, edit it, then: driftline models apply {target}")
@@ -155,6 +149,37 @@ def apply(
 
     read = [read_spec(path) for path in specs]
     run_quietly(publish(settings_for(bootstrap_servers), read))
+
+
+@app.command()
+@taught
+def explain(
+    path: Annotated[Path, typer.Argument(metavar="SPEC.yaml", help="A spec with a reference.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="The same as one JSON object.")] = False,
+) -> None:
+    """
+    Say how the thresholds follow from the false-alarm budget, and what can be found with them.
+
+    Nothing is sent anywhere: what is told follows from the spec alone.
+
+    [bold]Example[/bold]
+
+    $ driftline models explain churn-3.yaml
+    """
+    from agents.cli.explained import as_facts, explained
+    from agents.errors import OperatorError
+    from agents.spec_file import read_spec
+    from detector.budget import budget_of, reach_of
+
+    spec = read_spec(path)
+    if spec.reference.frozen is None:
+        raise OperatorError(f"{path} has no reference yet: driftline models init --from TRAIN makes one")
+    budget, reach = budget_of(spec), reach_of(spec)
+    if as_json:
+        typer.echo(json.dumps(as_facts(budget, reach)))
+        return
+    for part in explained(spec, budget, reach):
+        out.print(part)
 
 
 @app.command("list")

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from detector.budget import threshold_of
 from detector.judge import ModelJudge
 from detector.layout import Layout
-from detector.monitor import STEPS_NAMED, threshold_of
+from detector.monitor import STEPS_NAMED
 from detector.totals import RunningTotal
 from schemas.model_spec import FalseAlarmBudget
 from schemas.outbound import Change, DriftEvent, DriftKind, IncidentStatus, Response, Severity, Tier
