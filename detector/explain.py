@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from math import log
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.evidence import SignalReading
+from detector.evidence import SignalBaseline, SignalReading
 from detector.incidents import Member
+from detector.intervals import psi_interval, rise_interval
 from detector.layout import Layout
 from detector.scores import measure, psi_terms
 from schemas.model_spec import PREDICTION, CategoryBins, Loss, ModelSpec, NumberBins, feature_signal
-from schemas.outbound import BinChange, Change, DriftKind, SignalVerdict, Tier
+from schemas.outbound import BinChange, Change, DriftKind, NextTier, SignalVerdict, Tier
 
 Counts = NDArray[np.float64]
 
@@ -22,6 +24,7 @@ MOST_BINS: Final = 5
 """Bins named in an event."""
 MOST_NAMED: Final = 3
 """Signals named in a summary."""
+_RANKED: Final = tuple(Tier)
 _PERFORMANCE: Final = "performance:"
 _MEAN_MOVED: Final = 0.2
 """Reference sds from which a moved mean says more than a bin."""
@@ -89,13 +92,58 @@ def changed_bins(labels: tuple[str, ...], current: Counts, reference: Counts) ->
     )
 
 
+def next_tier(tier: Tier, reading: SignalReading, baseline: SignalBaseline, threshold: float) -> NextTier | None:
+    """Say what would have to change for the next tier up; None at the highest."""
+    if tier.rank == len(baseline.thresholds):
+        return None
+    score, evidence = baseline.thresholds[tier.rank], reading.evidence[tier.rank]
+    keys: dict[Literal["score", "evidence"], bool] = {
+        "score": reading.score >= score,
+        "evidence": evidence >= threshold,
+    }
+    return NextTier(
+        tier=_RANKED[tier.rank + 1],
+        score=score,
+        evidence=round(evidence, 3),
+        lacks=tuple(key for key, is_there in keys.items() if not is_there),
+    )
+
+
+def interval_of(reading: SignalReading, baseline: SignalBaseline) -> tuple[float, float]:
+    """Return the confidence interval of the score, about 95 %."""
+    if baseline.losses is None:
+        low, high = psi_interval(reading.current, reading.reference)
+    else:
+        low, high = rise_interval(reading.current, reading.reference, baseline.losses)
+    return round(low, 6), round(high, 6)
+
+
+def surely_drifted(readings: Sequence[SignalReading], threshold: float) -> tuple[str, ...]:
+    """Return the signals that e-BH rejects, most evidence first.
+
+    With M the evidence against the smallest tier's null, T steps and K signals, M / T is an e-value at any step of the
+    period; e-BH rejects the k* largest, k* being the largest k with ``M_(k) >= T K / k`` (e-d-BH, arXiv 2501.04130).
+    """
+    ordered = sorted(readings, key=lambda reading: (-reading.evidence[0], reading.name))
+    last = max((k for k, each in enumerate(ordered, start=1) if each.evidence[0] >= threshold - log(k)), default=0)
+    return tuple(each.name for each in ordered[:last])
+
+
 def explain(
-    layout: Layout, member: Member, reading: SignalReading, *, threshold: float, mean: float | None
+    layout: Layout,
+    member: Member,
+    reading: SignalReading,
+    baseline: SignalBaseline,
+    *,
+    threshold: float,
+    mean: float | None,
 ) -> SignalVerdict:
     """Say what the reading of an incident's member means.
 
     Parameters
     ----------
+    baseline
+        What the signal is compared with.
     threshold
         Evidence asked for, in nats.
     mean
@@ -111,8 +159,10 @@ def explain(
         tier=member.tier,
         score=round(member.score, 6),
         score_name=score_name(layout.spec, member.name),
+        score_interval=interval_of(reading, baseline),
         evidence=round(member.evidence, 3),
         threshold=round(threshold, 3),
+        next_tier=next_tier(member.tier, reading, baseline, threshold),
         rows=round(reading.rows, 1),
         importance=member.importance,
         distances=distances(reading.current, reading.reference, bins),

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from detector.budget import threshold_of
 from detector.evidence import EvidenceEngine, SignalReading
-from detector.explain import explain, importances, summarise
+from detector.explain import explain, importances, summarise, surely_drifted
 from detector.incidents import IncidentChange, Incidents, Member, Watched
 from detector.layout import Layout
 from detector.means import RecentMeans
@@ -74,7 +74,7 @@ class Monitor:
 
     def __init__(self, spec: ModelSpec, layout: Layout, stage: Stage) -> None:
         self._spec, self._layout, self._stage = spec, layout, stage
-        references = baselines(spec, layout)
+        self._references = references = baselines(spec, layout)
         self._threshold = threshold_of(spec)
         self._open_step = OpenStep()
         self._clock = StepClock(spec.steps)
@@ -178,6 +178,7 @@ class Monitor:
             resolved_at=now if resolved else None,
             signals=verdicts,
             signals_watched=len(self._spec.signals),
+            surely_drifted=surely_drifted(self._readings, self._threshold),
             lineage=Lineage(
                 spec_hash=self._layout.spec_hash,
                 driftline=VERSION,
@@ -189,7 +190,8 @@ class Monitor:
     def _verdict(self, member: Member) -> SignalVerdict:
         reading = self._readings[member.index]
         mean = self._means.mean(member.index, reading.half_life)
-        return explain(self._layout, member, reading, threshold=self._threshold, mean=mean)
+        reference = self._references[member.index]
+        return explain(self._layout, member, reading, reference, threshold=self._threshold, mean=mean)
 
     # --------------------------------------------------------------------------------------------- what is known
 

@@ -7,6 +7,7 @@ is recognised by it, and ``dedup_key`` groups what belongs to one incident.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
@@ -93,6 +94,18 @@ class BinChange(Outbound):
     """Share in the rows judged, 0 to 1."""
 
 
+class NextTier(Outbound):
+    """What would have to change for the next tier up."""
+
+    tier: Tier
+    score: float
+    """Score that it needs."""
+    evidence: float
+    """Evidence that there is against its null, in nats; the signal's ``threshold`` is needed."""
+    lacks: tuple[Literal["score", "evidence"], ...]
+    """Which of the two keys is missing."""
+
+
 class SignalVerdict(Outbound):
     """One signal of an incident: how large its change is, how sure, and where."""
 
@@ -102,10 +115,15 @@ class SignalVerdict(Outbound):
     score: float
     """Effect size in ``score_name``'s unit, small-sample bias removed."""
     score_name: str = "psi"
+    """``psi``; of a loss ``increase``, or ``relative_increase`` in units of the reference's mean."""
+    score_interval: tuple[float, float] | None = None
+    """Confidence interval of the score, about 95 %, for this one look."""
     evidence: float
     """e-value against the tier's own null, natural logarithm (nats)."""
     threshold: float
     """Evidence needed under the model's false-alarm budget, in nats."""
+    next_tier: NextTier | None = None
+    """Null at the highest tier."""
     rows: float
     """Effective number of rows behind the score."""
     importance: float = 1.0
@@ -181,6 +199,9 @@ class DriftEvent(Outbound):
     signals: tuple[SignalVerdict, ...]
     """The signals of the incident, by tier, then score x importance; those that went quiet have tier none."""
     signals_watched: int
+    surely_drifted: tuple[str, ...] = ()
+    """Signals whose change is sure when all are looked at together, most evidence first: the k with the most evidence
+    need the threshold less log k (e-BH), so that one which misses it alone may stand here beside others."""
     lineage: Lineage
     row: int | None = None
     """In a backtest: index of the last data row consumed when the event was raised."""

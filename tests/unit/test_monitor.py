@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 
 from detector.budget import threshold_of
+from detector.explain import next_tier, surely_drifted
 from detector.judge import ModelJudge
 from detector.layout import Layout
 from detector.monitor import STEPS_NAMED
@@ -14,6 +16,8 @@ from detector.totals import RunningTotal
 from schemas.model_spec import FalseAlarmBudget
 from schemas.outbound import Change, DriftEvent, DriftKind, IncidentStatus, Response, Severity, Tier
 from tests.support.data import MONDAY
+from tests.support.readings import reading
+from tests.support.signals import baseline
 from tests.support.stream import STEP, Stream, drifting_totals, judged, totals, watched_model
 
 SPEC = watched_model(owner="flights team")
@@ -57,6 +61,43 @@ def test_the_event_names_the_signal_its_score_evidence_and_means(events: list[Dr
     assert verdict.actual_mean > 0.25
     assert set(verdict.distances) == {"psi", "js", "hellinger", "chi_square", "ks", "wasserstein"}
     assert verdict.bins[0].actual > verdict.bins[0].expected
+
+
+def test_the_score_has_an_interval_around_it(events: list[DriftEvent]) -> None:
+    for event in events:
+        (verdict,) = event.signals
+        assert verdict.score_interval is not None
+        low, high = verdict.score_interval
+        assert low <= verdict.score <= high
+
+
+def test_the_highest_tier_lacks_nothing(events: list[DriftEvent]) -> None:
+    assert events[-1].signals[0].next_tier is None
+
+
+def test_the_next_tier_lacks_the_score_the_evidence_or_both() -> None:
+    watched = baseline(np.full(10, 100))
+
+    def lacks(score: float, evidence: float) -> tuple[str, ...]:
+        following = next_tier(Tier.MINOR, reading(score, evidence), watched, threshold=14.0)
+        assert following is not None
+        assert (following.tier, following.score) == (Tier.MODERATE, 0.2)
+        return following.lacks
+
+    assert lacks(0.15, 20.0) == ("score",)
+    assert lacks(0.3, 12.0) == ("evidence",)
+    assert lacks(0.15, 12.0) == ("score", "evidence")
+
+
+def test_signals_whose_change_is_sure_are_listed(events: list[DriftEvent]) -> None:
+    assert events[-1].surely_drifted == ("feature:x",)
+
+
+def test_beside_surer_signals_one_needs_less_evidence() -> None:
+    nats = {"a": 13.6, "b": 20.0, "c": 1.0, "d": 15.0}
+    readings = [reading(0.3, evidence, name=name) for name, evidence in nats.items()]
+    assert surely_drifted(readings, 14.0) == ("b", "d", "a")
+    assert surely_drifted(readings[:1], 14.0) == ()
 
 
 def test_the_onset_lies_within_two_steps_before_the_change(events: list[DriftEvent]) -> None:
