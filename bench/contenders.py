@@ -41,6 +41,8 @@ Ints = NDArray[np.int64]
 PANE_ROWS: Final = 32
 PSI_ROWS: Final = 128
 PSI_THRESHOLD: Final = 0.25
+PSI_QUIET: Final = 8
+"""Windows, as many as driftline's quiet steps."""
 ALWAYS_EVERY: Final = 100
 
 
@@ -176,7 +178,11 @@ class OnErrors:
 
 
 class Psi:
-    """PSI of consecutive windows of each feature and of the label against the warm-up, in deciles of the warm-up."""
+    """PSI of consecutive windows of each feature and of the label against the warm-up, in deciles of the warm-up.
+
+    It alarms in the first window above the threshold, and again only after `PSI_QUIET` windows below it: otherwise each
+    window of a drift that lasts would count as an alarm of its own.
+    """
 
     def __init__(self, warm_up: Seen) -> None:
         labels = [str(each) for each in warm_up.y.tolist()]
@@ -184,6 +190,7 @@ class Psi:
         self._binners = [*binners, make_binner(fit_category_bins(labels))]
         self._reference = self._counts(warm_up)
         self._waiting: Seen | None = None
+        self._below = PSI_QUIET
 
     def _counts(self, rows: Seen) -> list[Ints]:
         columns = [*rows.x.T, [str(each) for each in rows.y.tolist()]]
@@ -199,7 +206,11 @@ class Psi:
             stop = start + PSI_ROWS
             pairs = zip(self._counts(_part(joined, start, stop)), self._reference, strict=True)
             if any(psi(now, then, corrected=False) > PSI_THRESHOLD for now, then in pairs):
-                alarms.append(stop - 1 - waiting)
+                if self._below >= PSI_QUIET:
+                    alarms.append(stop - 1 - waiting)
+                self._below = 0
+            else:
+                self._below += 1
         self._waiting = _part(joined, stop, len(joined)) if stop < len(joined) else None
         return alarms
 
