@@ -3,7 +3,7 @@
 A step brings counts; what is bet on them was learned from earlier steps only. Per signal there are twelve alternatives:
 the recent past with four half-lives, and eight tilts of the reference along its ranks (for signals without an order:
 along the frequency of their bins), which lose no time learning. Each tier has a null of its own, a ball around the
-reference as large as a tenth of the tier's score, so that escalation is as anytime-valid as opening. The balls of the
+reference as large as a fifteenth of the tier's score, so that escalation is as anytime-valid as opening. The balls of the
 higher tiers are watched only while there is some evidence against the smallest one: decided before the step's rows
 are seen, so that starting late and dropping to nothing keep them valid.
 
@@ -29,6 +29,8 @@ from detector.sequential import advance, ball_radius, log_bets, mixture, tilt
 
 TILTS: Final = (-3.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 3.0)
 TIERS: Final = 3
+TOLERATED: Final = 1 / 15
+"""Share of a tier's score that its null holds, on PSI's scale (measured: docs/decisions/0006)."""
 
 _STRENGTHS: Final = np.array(TILTS)
 _LOG_WEIGHTS: Final = np.log(np.repeat([0.5 / len(HALF_LIVES), 0.5 / len(TILTS)], [len(HALF_LIVES), len(TILTS)]))
@@ -123,7 +125,7 @@ class EvidenceEngine:
         self._seasonal = any(len(each.phases) > 1 for each in baselines)
         whole = self._expectation.of(WHOLE)
         thresholds = np.array([each.thresholds for each in baselines]).T
-        self._tolerance = self._losses.tolerance(thresholds, whole.smooth, of_others=thresholds / 10)
+        self._tolerance = self._losses.tolerance(thresholds, whole.smooth, of_others=thresholds * TOLERATED)
         self._ranks = _ranks(whole.smooth, layout, ordered, self._losses)
         self._tilts: dict[int, tuple[Floats, tuple[Floats, Floats]]] = {}
         self._live = LiveDispersion(layout, whole.shares, ordered)
