@@ -1,11 +1,11 @@
 """How sure a change is: an e-detector for each binned signal of a model, and the score that goes with it.
 
-A step brings counts; what is bet on them was learned from earlier steps only. Per signal there are twelve alternatives:
-the recent past with four half-lives, and eight tilts of the reference along its ranks (for signals without an order:
-along the frequency of their bins), which lose no time learning. Each tier has a null of its own, a ball around the
-reference as large as a fifteenth of the tier's score, so that escalation is as anytime-valid as opening. The balls of the
-higher tiers are watched only while there is some evidence against the smallest one: decided before the step's rows
-are seen, so that starting late and dropping to nothing keep them valid.
+A step brings counts; what is bet on them was learned from earlier steps only. Per signal there are twelve
+alternatives: the recent past with four half-lives, and eight tilts of the reference along its ranks (for signals
+without an order: along the frequency of their bins), which lose no time learning. Each tier has a null of its own, a
+ball around the reference as large as a fifteenth of the tier's score, so that escalation is as anytime-valid as
+opening. The balls of the higher tiers are watched only while there is some evidence against the smallest one: decided
+before the step's rows are seen, so that starting late and dropping to nothing keep them valid.
 
 Evidence of rows that come in bursts is divided by how many of them say something new (`detector.dispersion`).
 """
