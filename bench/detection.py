@@ -34,6 +34,9 @@ QUICK_EPISODES: Final = 10
 SLOW: Final = frozenset({"kswin"})
 """Left out of ``--quick``: a quarter of a millisecond a row."""
 
+WIDTH: Final = 130
+"""Characters of the tables where they go to a file."""
+
 ASKED: Final = {
     "abrupt_f1": ("at least", 0.97),
     "abrupt_recall": ("at least", 0.97),
@@ -148,7 +151,7 @@ def tables(rows: Sequence[dict[str, Any]], contenders: Sequence[str]) -> Iterato
     generated = [row for row in rows if row["stream"] in GENERATORS]
     if generated:
         names = [name for name in GENERATORS if any(row["stream"] == name for row in generated)]
-        out = _table("River's generators: recall / mean delay / false alarms", ("detector", *names))
+        out = _table("River's generators: recall, mean delay, false alarms", ("detector", *names))
         for contender in contenders:
             own = {row["stream"]: row for row in generated if row["detector"] == contender}
             out.add_row(contender, *(_short(own[name]) for name in names))
@@ -181,7 +184,7 @@ def _averages(rows: Sequence[dict[str, Any]], contenders: Sequence[str]) -> Tabl
 
 def _short(row: dict[str, Any]) -> str:
     delay = "-" if row["delay_mean"] is None else f"{row['delay_mean']:,.0f}"
-    return f"{row['recall']:.2f} / {delay} / {row['false_alarms']}"
+    return f"{row['recall']:.1f} {delay} {row['false_alarms']}"
 
 
 def _shown(value: float | str | None) -> str:
@@ -201,7 +204,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default: one for each core)")
     parser.add_argument("--json", metavar="FILE", help="write the numbers here as well; - is standard output")
     options = parser.parse_args()
-    console = Console(stderr=options.json == "-")
+    to_stderr = options.json == "-"
+    is_terminal = (sys.stderr if to_stderr else sys.stdout).isatty()
+    console = Console(stderr=to_stderr, width=None if is_terminal else WIDTH)
     episodes = QUICK_EPISODES if options.quick else options.episodes
     contenders = tuple(n for n in options.contenders or CONTENDERS if not (options.quick and n in SLOW))
     streams = options.streams or [*(FILES if options.data else ()), *GENERATORS]
