@@ -178,7 +178,9 @@ def incident_block(
 
 
 def _sureness(verdict: SignalVerdict, latest: ModelStatus | None) -> Text:
-    """The evidence at the alarm, and where it has come since."""
+    """The evidence at the alarm, and where it has come since; one of River's detectors has none, it gave an alarm."""
+    if verdict.detector is not None:
+        return Text(f"alarm of River's {verdict.detector}, under no false-alarm budget")
     text = Text(
         f"{verdict.evidence:.1f} nats of evidence, where the false-alarm budget asks for {verdict.threshold:.1f}"
     )

@@ -6,6 +6,7 @@ written reads back as the same spec, with the same hash.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,9 +19,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from agents.errors import OperatorError
+from schemas.detectors import DetectorName
 from schemas.model_spec import FrozenReference, ModelSpec
 
 _WIDTH: Final = 110
+_TAGS: Final = frozenset({"number", "category", *DetectorName})
+"""Kinds of bins and of detectors: pydantic puts them into the path of a fault, where no field is called so."""
 Path_ = Sequence[str | int]
 
 
@@ -56,7 +60,7 @@ def _field(name: str, value: Any) -> Iterator[str]:
         yield from (f"  - {_inline(entry)}" for entry in value)
     elif isinstance(value, dict) and value:
         yield f"{name}:"
-        yield from (f"  {key}: {_inline(entry)}" for key, entry in value.items())
+        yield from (f"  {_inline(key)}: {_inline(entry)}" for key, entry in value.items())
     else:
         yield f"{name}: {_inline(value)}"
 
@@ -155,7 +159,7 @@ def _repeated_keys(node: yaml.Node) -> Iterator[yaml.Node]:
 
 def _explain(name: str, tree: yaml.Node, detail: ErrorDetails) -> str:
     """One line for one fault."""
-    where = [step for step in detail["loc"] if step not in ("number", "category")]  # tags of the kinds of bins
+    where = [step for step in detail["loc"] if step not in _TAGS]
     line = _line(tree, where)
     field = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in where).removeprefix(".")
     place = f"{name}:{line}: " if where else f"{name}: "
@@ -164,38 +168,46 @@ def _explain(name: str, tree: yaml.Node, detail: ErrorDetails) -> str:
 
 def _fault(detail: ErrorDetails, where: Path_) -> str:
     """What is wrong, and what would be right."""
-    given, message = detail.get("input"), detail["msg"].removeprefix("Value error, ")
+    given, message, facts = detail.get("input"), detail["msg"].removeprefix("Value error, "), detail.get("ctx", {})
     match detail["type"]:
         case "extra_forbidden":
-            near = get_close_matches(str(where[-1]), _names_at(where[:-1]), 1)
+            near = get_close_matches(str(where[-1]), _names_at(detail["loc"][:-1]), 1)
             return f"there is no such field{f'; did you mean {near[0]}?' if near else ''}"
         case "missing":
             return "is required"
         case "string_type" if isinstance(given, int | float) and not isinstance(given, bool):
             return f'{given} must be text: put it in quotes, as in "{given}"'
         case "enum" | "literal_error":
-            return f"{given!r} is none of {detail.get('ctx', {}).get('expected', '')}".replace(" or ", ", ")
+            return f"{given!r} is none of {facts.get('expected', '')}".replace(" or ", ", ")
+        case "union_tag_invalid":
+            kinds = re.sub(r"<[\w.]+: ([^>]+)>", r"\1", facts["expected_tags"])  # an enum's members come as their repr
+            return f"{facts['tag']!r} is none of {kinds}"
+        case "union_tag_not_found":
+            return f"{str(facts['discriminator']).strip(chr(39))} is required"
+        case "float_type" if isinstance(given, str):
+            return f"{given!r} is no number: without quotes, and with a point before an exponent, as in 1.0e-3"
         case "time_delta_parsing" | "time_delta_type":
             return f"{given!r} is no duration: write it as in 250ms, 10s, 5m, 1h, 30d or 2w"
     shown = f"{given!r}: " if isinstance(given, str | int | float) and repr(given) not in message else ""
     return f"{shown}{message[:1].lower()}{message[1:]}"
 
 
-def _names_at(where: Path_) -> list[str]:
-    """Fields that a part of the spec has."""
-    kind: Any = ModelSpec
-    for step in where:
-        if isinstance(step, str) and isinstance(kind, type) and issubclass(kind, BaseModel):
-            field = kind.model_fields.get(step)
-            kind = _model_in(field.annotation) if field else None
-    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+def _names_at(path: Path_) -> list[str]:
+    """Fields that a part of the spec has; ``path`` is as pydantic gives it, with its tags."""
+    kinds: list[type[BaseModel]] = [ModelSpec]
+    for step in path:
+        if step in _TAGS:
+            kinds = [kind for kind in kinds if any(step in get_args(f.annotation) for f in kind.model_fields.values())]
+        elif kinds and step in kinds[0].model_fields:
+            kinds = _models_in(kinds[0].model_fields[str(step)].annotation)
+    return list(kinds[0].model_fields) if kinds else []
 
 
-def _model_in(annotation: Any) -> Any:
-    """Find the pydantic model inside an annotation such as ``tuple[FeatureSpec, ...]`` or ``X | None``."""
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Find the pydantic models inside an annotation such as ``tuple[FeatureSpec, ...]`` or ``X | None``."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _models_in(part)]
 
 
 def _line(node: yaml.Node, where: Path_) -> int:
@@ -273,6 +285,12 @@ _SECTIONS: Final = (
     _Section(
         ("tiers",),
         "How large a change (PSI) is minor, moderate or significant, and after how many quiet steps it is over.",
+    ),
+    _Section(
+        ("detectors",),
+        "A signal whose evidence is an alarm of one of River's detectors instead, as in `prediction: {name: adwin, "
+        "parameters: {delta: 0.002}}`: adwin, kswin, page_hinkley, and for what is no number also ddm, eddm, hddm_a, "
+        "hddm_w. Signals are feature:NAME and prediction. No false-alarm budget is kept for these.",
     ),
     _Section(
         ("retraining",),

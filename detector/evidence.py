@@ -26,6 +26,7 @@ from detector.losses import Losses
 from detector.ragged import Floats, Indices, Ragged
 from detector.recent import HALF_LIVES, RecentRows
 from detector.sequential import advance, ball_radius, log_bets, mixture, tilt
+from schemas.detectors import DetectorName
 
 TILTS: Final = (-3.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 3.0)
 TIERS: Final = 3
@@ -90,6 +91,8 @@ class SignalReading:
     """Whether the step had rows of the signal."""
     losses: tuple[float, float] | None = None
     """Of a loss its mean, expected and now."""
+    detector: DetectorName | None = None
+    """The detector of River's whose alarms the evidence is (`detector.chosen`); None: it is the engine's own."""
 
 
 @dataclass(frozen=True, slots=True)

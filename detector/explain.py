@@ -169,6 +169,7 @@ def explain(
         expected_mean=expected,
         actual_mean=mean,
         bins=changed_bins(layout.binners[member.index].labels(), reading.current, reading.reference),
+        detector=reading.detector,
     )
 
 
@@ -189,7 +190,8 @@ def summarise(
 
 def _named(verdict: SignalVerdict, bins: NumberBins | CategoryBins) -> str:
     signal = verdict.signal.removeprefix(feature_signal(""))
-    return f"{signal} ({shown_score(verdict)}, {headline(bins, verdict)})"
+    said = f", alarm of {verdict.detector}" if verdict.detector is not None else ""
+    return f"{signal} ({shown_score(verdict)}, {headline(bins, verdict)}{said})"
 
 
 def shown_score(verdict: SignalVerdict) -> str:

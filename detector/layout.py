@@ -176,7 +176,7 @@ class Layout:
     def mean(self, vector: Vector, signal: int) -> float | None:
         """Mean of a number signal over the values counted; None for a category, or without any value."""
         number = self._numbers.get(signal)
-        values = self._values(vector, signal)
+        values = self.values(vector, signal)
         if number is None or values <= 0:
             return None
         bins = number.binner.bins
@@ -185,14 +185,14 @@ class Layout:
     def sd(self, vector: Vector, signal: int) -> float | None:
         """Standard deviation of a number signal, to about 1/256 of the reference's; None where there is no mean."""
         number = self._numbers.get(signal)
-        values = self._values(vector, signal)
+        values = self.values(vector, signal)
         if number is None or values <= 0:
             return None
         mean = int(vector[number.sum_at]) / SUM_UNIT / values
         mean_square = int(vector[number.square_at]) / SQUARE_UNIT**2 / values
         return number.binner.bins.scale * math.sqrt(max(mean_square - mean * mean, 0.0))
 
-    def _values(self, vector: Vector, signal: int) -> int:
+    def values(self, vector: Vector, signal: int) -> int:
         """Values of a signal that are neither missing nor invalid."""
         return int(vector[self.slices[signal]][:-2].sum())
 

@@ -15,6 +15,7 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from detector.budget import threshold_of
+from detector.chosen import ChosenDetectors
 from detector.evidence import EvidenceEngine, SignalReading
 from detector.explain import explain, importances, summarise, surely_drifted
 from detector.incidents import IncidentChange, Incidents, Member, Watched
@@ -79,6 +80,7 @@ class Monitor:
         self._open_step = OpenStep()
         self._clock = StepClock(spec.steps)
         self._engine = EvidenceEngine(references, log_threshold=self._threshold)
+        self._chosen = ChosenDetectors(spec, layout, log_threshold=self._threshold)
         self._tiers = Tiers(references, log_threshold=self._threshold, quiet_steps=spec.tiers.quiet_steps)
         self._means = RecentMeans(layout, HALF_LIVES)
         self._onsets = Onsets(spec.signals)
@@ -87,7 +89,7 @@ class Monitor:
         weights = importances(spec)
         watched = [Watched(each.name, weights[each.name], each.opens) for each in references]
         self._incidents = Incidents(scope, Family.DRIFT, watched)
-        self._readings: Sequence[SignalReading] = self._engine.step({})
+        self._readings: Sequence[SignalReading] = self._chosen.overlay(self._engine.step({}))
         self._steps: deque[Step] = deque(maxlen=STEPS_NAMED)
         self._judged_steps = 0
         self._rows = 0
@@ -128,9 +130,11 @@ class Monitor:
         return step
 
     def _judge(self, step: OpenStep) -> None:
-        """Move the evidence of every signal by the step's rows."""
+        """Move the evidence of every signal by the step's rows; where River's detectors were chosen, they speak."""
         by_phase = {phase: self._layout.signal_counts(vector) for phase, vector in step.parts.items()}
-        self._readings = self._engine.step(by_phase)
+        readings = self._engine.step(by_phase)
+        self._chosen.step(step.parts, readings)
+        self._readings = self._chosen.overlay(readings)
         self._means.add(step.whole)
 
     def _decide(self, now: Mark) -> IncidentChange | None:
@@ -138,6 +142,7 @@ class Monitor:
         self._onsets.update(self._readings, now)
         for index, tier in self._tiers.update(self._readings).items():
             self._engine.reset(index, above=tier.rank)
+            self._chosen.reset(index)
         change = self._incidents.update(
             self._tiers.current,
             self._readings,
@@ -212,6 +217,7 @@ class Monitor:
                     evidence=round(reading.evidence[max(tier.rank - 1, 0)], 3),
                     threshold=round(self._threshold, 3),
                     not_judged=reading.not_judged,
+                    detector=reading.detector,
                 )
                 for reading, tier in zip(self._readings, self._tiers.current, strict=True)
             ),
@@ -223,6 +229,7 @@ class Monitor:
             "open_step": self._open_step.state(),
             "clock": self._clock.state(),
             "engine": self._engine.state(),
+            "chosen": self._chosen.state(),
             "tiers": self._tiers.state(),
             "means": self._means.state(),
             "onsets": self._onsets.state(),
@@ -238,6 +245,7 @@ class Monitor:
         self._open_step = OpenStep.restored(state["open_step"])
         self._clock.restore(state["clock"])
         self._engine.restore(state["engine"])
+        self._chosen.restore(state.get("chosen", {}))  # states of 0.1.0 have none
         self._tiers.restore(state["tiers"])
         self._means.restore(state["means"])
         self._onsets.restore(state["onsets"])
@@ -245,7 +253,7 @@ class Monitor:
         self._incidents.restore(state["incidents"])
         self._steps = deque((Step(**step) for step in state["steps"]), maxlen=STEPS_NAMED)
         self._judged_steps, self._rows = state["judged_steps"], state["rows"]
-        self._readings = self._engine.step({})
+        self._readings = self._chosen.overlay(self._engine.step({}))
 
 
 def _moment(seconds: float | None) -> datetime | None:

@@ -163,12 +163,7 @@ def baselines(spec: ModelSpec, layout: Layout) -> list[SignalBaseline]:
     ValueError
         If the spec has no frozen reference, or its profile is damaged.
     """
-    frozen = spec.reference.frozen
-    if frozen is None:
-        raise ValueError(f"{spec.model} {spec.version} has no reference yet: there is nothing to compare with")
-    phases = _vectors_by_phase(Profile.decode(frozen.profile, layout.width), layout.width)
-    if spec.seasonality is Seasonality.NONE:
-        phases = {WHOLE: phases[WHOLE]}
+    frozen, phases = _frozen(spec), reference_vectors(spec, layout)
     return [
         _baseline(spec, signal, _expected(frozen.bins[signal], {key: vector[where] for key, vector in phases.items()}))
         for signal, where in zip(spec.signals, layout.slices, strict=True)
@@ -207,6 +202,22 @@ def loss_of_bins(bins: Bins, counts: Ints) -> NDArray[np.float64]:
     mean = float(counts[known] @ costs[known]) / rows if rows else 0.0
     costs[~known] = mean
     return costs / mean if isinstance(bins, NumberBins) and mean > 0 else costs
+def reference_vectors(spec: ModelSpec, layout: Layout) -> dict[int, Vector]:
+    """Decode the counts of the frozen reference: by phase and, under ``WHOLE``, all together.
+
+    Raises
+    ------
+    ValueError
+        As ``baselines`` does.
+    """
+    phases = _vectors_by_phase(Profile.decode(_frozen(spec).profile, layout.width), layout.width)
+    return {WHOLE: phases[WHOLE]} if spec.seasonality is Seasonality.NONE else phases
+
+
+def _frozen(spec: ModelSpec) -> FrozenReference:
+    if spec.reference.frozen is None:
+        raise ValueError(f"{spec.model} {spec.version} has no reference yet: there is nothing to compare with")
+    return spec.reference.frozen
 
 
 def _vectors_by_phase(profile: Profile, width: int) -> dict[int, Vector]:

@@ -6,16 +6,21 @@ import hashlib
 import json
 from collections import Counter
 from datetime import timedelta
+from difflib import get_close_matches
 from enum import StrEnum
 from typing import Annotated, Final, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AwareDatetime, Field, field_validator, model_validator
+from pydantic import AwareDatetime, Field, ValidationInfo, field_validator, model_validator
 
 from schemas.base import Duration, FeatureName, Name, Outbound
+from schemas.detectors import MOST_DETECTORS, ZEROS_AND_ONES, DetectorSpec
 
 PREDICTION = "prediction"
 """The name of the signal that watches what the model answers."""
+
+_LATER: Final = ("detectors",)
+"""Fields that came after the first specs were registered: at their defaults they are no part of a spec's hash."""
 
 
 LABEL = "label"
@@ -298,6 +303,8 @@ class ModelSpec(Outbound):
     false_alarms: FalseAlarmBudget = FalseAlarmBudget()
     steps: StepSpec = StepSpec()
     tiers: TierSpec = TierSpec()
+    detectors: dict[str, DetectorSpec] = Field(default_factory=dict, max_length=MOST_DETECTORS)
+    """By signal: a detector of River's whose alarms take the place of the signal's evidence."""
     retraining: RetrainingSpec = RetrainingSpec()
     times: TimeSpec = TimeSpec()
     columns: ColumnNames = ColumnNames()
@@ -310,6 +317,22 @@ class ModelSpec(Outbound):
             ZoneInfo(value)
         except (ValueError, OSError) as error:
             raise ValueError(f"unknown timezone {value!r}: use an IANA name such as Europe/Berlin") from error
+        return value
+
+    @field_validator("detectors")
+    @classmethod
+    def _detectors_can_read_their_signals(
+        cls, value: dict[str, DetectorSpec], info: ValidationInfo
+    ) -> dict[str, DetectorSpec]:
+        """Refuse what is no signal, and detectors of zeros and ones for numbers."""
+        features, prediction = info.data.get("features"), info.data.get("prediction")
+        if features is None or "prediction" not in info.data:
+            return value  # they have faults of their own, which are told
+        numbers = {feature_signal(each.name): each.type is FeatureType.NUMBER for each in features}
+        if prediction is not None:
+            numbers[PREDICTION] = prediction.output is not Output.CLASS
+        if faults := [fault for each in sorted(value) if (fault := _unreadable(each, value[each], numbers))]:
+            raise ValueError("; ".join(faults))
         return value
 
     @model_validator(mode="after")
@@ -352,5 +375,21 @@ class ModelSpec(Outbound):
     @property
     def hash(self) -> str:
         """SHA-256 of the canonical JSON of the spec: the identity of what was registered."""
-        content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        unused = {name for name in _LATER if not getattr(self, name)}
+        dumped = self.model_dump(mode="json", exclude=unused)
+        content = json.dumps(dumped, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _unreadable(signal: str, detector: DetectorSpec, numbers: dict[str, bool]) -> str | None:
+    """Why a detector cannot read a signal, if so; ``numbers`` says of every signal whether it is a number."""
+    if signal not in numbers:
+        near = get_close_matches(signal, numbers, 1) or get_close_matches(feature_signal(signal), numbers, 1)
+        shown = f"did you mean {near[0]}?" if near else f"write {feature_signal('NAME')} or {PREDICTION}"
+        return f"this model has no signal {signal!r}: {shown}"
+    if numbers[signal] and detector.name in ZEROS_AND_ONES:
+        return (
+            f"{detector.name} reads zeros and ones, and {signal} is a number: "
+            "use adwin, kswin or page_hinkley, which read the mean of each step"
+        )
+    return None

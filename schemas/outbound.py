@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import AwareDatetime, Field
 
 from schemas.base import Outbound
+from schemas.detectors import DetectorName
 from schemas.model_spec import OffsetRange, Stage
 
 
@@ -133,6 +134,9 @@ class SignalVerdict(Outbound):
     actual_mean: float | None = None
     bins: tuple[BinChange, ...] = ()
     """The bins that changed most, largest contribution first."""
+    detector: DetectorName | None = None
+    """The detector of River's that speaks for the signal, where the spec chose one: ``evidence`` is then ``threshold``
+    while its alarm counts and 0 otherwise, and no false-alarm budget is kept."""
 
 
 class Pane(Outbound):
@@ -268,6 +272,8 @@ class SignalStatus(Outbound):
     threshold: float
     not_judged: str | None = None
     """Why the signal cannot be judged."""
+    detector: DetectorName | None = None
+    """As in a signal of a drift event."""
 
 
 class ModelStatus(Outbound):
