@@ -52,7 +52,7 @@ class ChosenDetectors:
         for index, signal in enumerate(layout.signals):
             if (wanted := spec.detectors.get(signal)) is not None:
                 feed = DETECTORS[wanted.name].feed(layout, index, reference)
-                self._chosen[index] = _Chosen(wanted.name, make_detector(wanted), feed)
+                self._chosen[index] = _Chosen(wanted.name, make_detector(wanted, feed), feed)
 
     def step(self, parts: Vectors, readings: Sequence[SignalReading]) -> None:
         """Tell the detectors of a step.

@@ -1,12 +1,15 @@
 """What a chosen detector is told of a step: it never sees rows, since a step is counts.
 
-============  =======================================================  =================================================
-detectors     of a number                                              of a category or boolean
-============  =======================================================  =================================================
-of means      the step's mean minus the reference's, in sd of the      the share of rows outside the reference's most
-              reference; missing and invalid values left out           frequent bin minus the reference's share of them
-of 0 and 1    (refused by the spec)                                    rows: 1 outside that bin, 0 in it
-============  =======================================================  =================================================
+============================  ======================================  =============================================
+detectors                     of a number                             of a category, a boolean or an error
+============================  ======================================  =============================================
+`adwin`, `page_hinkley`       the step's mean minus the reference's,  rows: 1 outside the reference's most frequent
+                              in sd of the reference; missing and     bin, 0 in it
+                              invalid values left out
+`kswin`                       the same                                the share of such rows minus the reference's
+`ddm`, `eddm`, `hddm_a`,      (refused by the spec)                   rows, as above
+`hddm_w`
+============================  ======================================  =============================================
 
 With seasons, the reference is that of each row's own hour. Rows of zeros and ones know none.
 """
@@ -134,3 +137,9 @@ class SpreadOnes:
     def restore(self, state: float) -> None:
         """Continue from a saved part of a one."""
         self._carry = state
+
+
+def means_or_ones(layout: Layout, signal: int, reference: Vectors) -> Feed:
+    """The means of a number's steps, and rows of zeros and ones of everything else."""
+    of_number = isinstance(layout.binners[signal], NumberBinner)
+    return StepMeans(layout, signal, reference) if of_number else SpreadOnes(layout, signal, reference)

@@ -202,6 +202,8 @@ def loss_of_bins(bins: Bins, counts: Ints) -> NDArray[np.float64]:
     mean = float(counts[known] @ costs[known]) / rows if rows else 0.0
     costs[~known] = mean
     return costs / mean if isinstance(bins, NumberBins) and mean > 0 else costs
+
+
 def reference_vectors(spec: ModelSpec, layout: Layout) -> dict[int, Vector]:
     """Decode the counts of the frozen reference: by phase and, under ``WHOLE``, all together.
 

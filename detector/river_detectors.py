@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Final, cast
 
-from detector.feeds import Feed, SpreadOnes, StepMeans, Vectors
+from detector.feeds import Feed, SpreadOnes, StepMeans, Vectors, means_or_ones
 from detector.journal import Detector, JournaledDetector
 from detector.layout import Layout
 from schemas.detectors import MOST_ROWS, MOST_STEPS, DetectorName, DetectorSpec, KswinSpec
@@ -36,20 +36,22 @@ class Registered:
         return cast(Detector, getattr(import_module(self.module), self.kind)(**parameters, **self.fixed))
 
 
-def make_detector(spec: DetectorSpec) -> JournaledDetector:
-    """Make the detector that a spec chooses."""
+def make_detector(spec: DetectorSpec, feed: Feed | None = None) -> JournaledDetector:
+    """Make the detector that a spec chooses; told rows, it remembers as many values as detectors of rows do."""
     registered, parameters = DETECTORS[spec.name], spec.parameters.model_dump()
     # KSWIN knows nothing beyond its window, and a test takes it half a millisecond: a restart should not repeat many.
     memory = spec.parameters.window_size if isinstance(spec, KswinSpec) else registered.memory
+    if isinstance(feed, SpreadOnes):
+        memory = MOST_ROWS
     return JournaledDetector(lambda: registered.make(parameters), memory)
 
 
 _BINARY: Final = "river.drift.binary"
 
 DETECTORS: Final[dict[DetectorName, Registered]] = {
-    DetectorName.ADWIN: Registered("ADWIN", StepMeans, MOST_STEPS),
+    DetectorName.ADWIN: Registered("ADWIN", means_or_ones, MOST_STEPS),
     DetectorName.KSWIN: Registered("KSWIN", StepMeans, MOST_STEPS, fixed={"seed": 1}),
-    DetectorName.PAGE_HINKLEY: Registered("PageHinkley", StepMeans, MOST_STEPS),
+    DetectorName.PAGE_HINKLEY: Registered("PageHinkley", means_or_ones, MOST_STEPS),
     DetectorName.DDM: Registered("DDM", SpreadOnes, MOST_ROWS, _BINARY),
     DetectorName.EDDM: Registered("EDDM", SpreadOnes, MOST_ROWS, _BINARY),
     DetectorName.HDDM_A: Registered("HDDMA", SpreadOnes, MOST_ROWS, _BINARY),

@@ -48,7 +48,7 @@ WarmRows = Annotated[int, Field(ge=1, le=MOST_ROWS)]
 
 
 class AdwinParameters(Parameters):
-    """Of ``river.drift.ADWIN``; values are steps."""
+    """Of ``river.drift.ADWIN``; values are steps of a number, and rows of anything else."""
 
     delta: Share = 0.002
     """Significance of one comparison of two windows."""
@@ -76,7 +76,7 @@ class KswinParameters(Parameters):
 
 
 class PageHinkleyParameters(Parameters):
-    """Of ``river.drift.PageHinkley``; values are steps."""
+    """Of ``river.drift.PageHinkley``; values are steps of a number, and rows of anything else."""
 
     min_instances: Steps = 30
     delta: Annotated[float, Field(ge=0.0)] = 0.005

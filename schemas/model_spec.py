@@ -19,12 +19,11 @@ from schemas.detectors import MOST_DETECTORS, ZEROS_AND_ONES, DetectorSpec
 PREDICTION = "prediction"
 """The name of the signal that watches what the model answers."""
 
-_LATER: Final = ("detectors",)
-"""Fields that came after the first specs were registered: at their defaults they are no part of a spec's hash."""
-
-
 LABEL = "label"
 """The name of the signal that watches what came true."""
+
+_LATER: Final = ("detectors", "outcomes")
+"""Fields that came after the first specs were registered: at their defaults they are no part of a spec's hash."""
 
 
 def performance_signal(loss: Loss) -> str:
@@ -331,6 +330,12 @@ class ModelSpec(Outbound):
         numbers = {feature_signal(each.name): each.type is FeatureType.NUMBER for each in features}
         if prediction is not None:
             numbers[PREDICTION] = prediction.output is not Output.CLASS
+        if info.data.get("outcomes") is not None:
+            is_regression = info.data.get("task") is Task.REGRESSION
+            numbers[LABEL] = is_regression
+            if prediction is not None:
+                loss = Loss.ABSOLUTE_ERROR if is_regression else Loss.ERROR
+                numbers[performance_signal(loss)] = is_regression
         if faults := [fault for each in sorted(value) if (fault := _unreadable(each, value[each], numbers))]:
             raise ValueError("; ".join(faults))
         return value
@@ -375,7 +380,7 @@ class ModelSpec(Outbound):
     @property
     def hash(self) -> str:
         """SHA-256 of the canonical JSON of the spec: the identity of what was registered."""
-        unused = {name for name in _LATER if not getattr(self, name)}
+        unused = {name for name in _LATER if getattr(self, name) in (None, {})}
         dumped = self.model_dump(mode="json", exclude=unused)
         content = json.dumps(dumped, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(content.encode()).hexdigest()
@@ -385,7 +390,8 @@ def _unreadable(signal: str, detector: DetectorSpec, numbers: dict[str, bool]) -
     """Why a detector cannot read a signal, if so; ``numbers`` says of every signal whether it is a number."""
     if signal not in numbers:
         near = get_close_matches(signal, numbers, 1) or get_close_matches(feature_signal(signal), numbers, 1)
-        shown = f"did you mean {near[0]}?" if near else f"write {feature_signal('NAME')} or {PREDICTION}"
+        others = f"{feature_signal('NAME')}, {PREDICTION}, or with outcomes {LABEL} or {performance_signal(Loss.ERROR)}"
+        shown = f"did you mean {near[0]}?" if near else f"write {others}"
         return f"this model has no signal {signal!r}: {shown}"
     if numbers[signal] and detector.name in ZEROS_AND_ONES:
         return (
