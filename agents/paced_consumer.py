@@ -1,8 +1,13 @@
-"""aiokafka's consumer, gentle to brokers that answer an empty fetch at once.
+"""aiokafka's consumer, gentle to brokers that answer an empty fetch at once, and that stops for certain.
 
 Apache Kafka holds a fetch that finds nothing for ``fetch_max_wait_ms``. The embedded broker does not, and aiokafka asks
 again without a pause: an idle worker would keep a core busy. Here an empty answer that came early is followed by a
-short rest. The names with an underscore are those of aiokafka 0.14.
+short rest.
+
+aiokafka's fetching task loses its cancellation where it comes while the task waits for the fetches of partitions that
+were just revoked; a stop that follows a rebalance closely would then wait for it for ever.
+
+The names with an underscore are those of aiokafka 0.14.
 """
 
 from __future__ import annotations
@@ -14,12 +19,14 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
 
+from agents.tasks import end_tasks
+
 REST_S: Final = 0.02
 """The pause: what it may add to the time until a record is seen, on such a broker only."""
 
 
 class PacedConsumer(AIOKafkaConsumer):
-    """Rests after an empty fetch that the broker did not hold."""
+    """Rests after an empty fetch that the broker did not hold; stops also in the midst of a rebalance."""
 
     async def start(self) -> None:
         """Connect, and pace the fetches from then on."""
@@ -35,3 +42,9 @@ class PacedConsumer(AIOKafkaConsumer):
             return brought_something
 
         self._fetcher._proc_fetch_request = paced
+
+    async def stop(self) -> None:
+        """End the fetching, leave the group and disconnect."""
+        if self._fetcher is not None and not self._closed:
+            await end_tasks([self._fetcher._fetch_task])
+        await super().stop()
