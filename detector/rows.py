@@ -61,6 +61,9 @@ class Rows:
         (n,) indices into ``STAGES``.
     columns
         One for each of ``spec.signals``; None where this source does not carry the signal.
+    context
+        Likewise, of what is known of the rows but counted elsewhere: the features and the prediction that a label
+        belongs to. None: nothing is. It is never counted, only sampled (``sampled_columns``).
     """
 
     source: Source
@@ -68,14 +71,24 @@ class Rows:
     times: NDArray[np.float64]
     stages: NDArray[np.int8]
     columns: tuple[Column | None, ...]
+    context: tuple[Column | None, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.offsets)
 
     def slice(self, start: int, stop: int) -> Rows:
         """Rows ``start`` to ``stop`` (exclusive), as views where the columns are arrays."""
-        columns = tuple(None if column is None else column[start:stop] for column in self.columns)
-        return Rows(self.source, self.offsets[start:stop], self.times[start:stop], self.stages[start:stop], columns)
+        part = slice(start, stop)
+        columns = tuple(None if column is None else column[part] for column in self.columns)
+        context = self.context and tuple(None if column is None else column[part] for column in self.context)
+        return Rows(self.source, self.offsets[part], self.times[part], self.stages[part], columns, context)
+
+    @property
+    def sampled_columns(self) -> tuple[Column | None, ...]:
+        """Columns with those of the context in the places that this source does not carry."""
+        if self.context is None:
+            return self.columns
+        return tuple(own if own is not None else other for own, other in zip(self.columns, self.context, strict=True))
 
     @classmethod
     def concat(cls, pieces: Sequence[Rows]) -> Rows:
@@ -99,7 +112,17 @@ class Rows:
             np.concatenate([piece.times for piece in pieces]),
             np.concatenate([piece.stages for piece in pieces]),
             tuple(_join(columns) for columns in zip(*(piece.columns for piece in pieces), strict=True)),
+            _join_context([piece.context for piece in pieces]),
         )
+
+
+def _join_context(contexts: Sequence[tuple[Column | None, ...] | None]) -> tuple[Column | None, ...] | None:
+    known = [context for context in contexts if context is not None]
+    if not known:
+        return None
+    if len(known) < len(contexts):
+        raise ValueError("rows with a context and rows without one cannot be joined")
+    return tuple(_join(columns) for columns in zip(*known, strict=True))
 
 
 def _join(columns: Sequence[Column | None]) -> Column | None:

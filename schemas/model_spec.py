@@ -26,6 +26,10 @@ _LATER: Final = ("detectors", "outcomes")
 """Fields that came after the first specs were registered: at their defaults they are no part of a spec's hash."""
 
 
+_LATER_FROZEN: Final = ("sample", "calibration")
+"""Likewise fields of a frozen reference, where they are None."""
+
+
 def performance_signal(loss: Loss) -> str:
     """Name the signal that watches a loss."""
     return f"performance:{loss}"
@@ -382,6 +386,10 @@ class ModelSpec(Outbound):
         """SHA-256 of the canonical JSON of the spec: the identity of what was registered."""
         unused = {name for name in _LATER if getattr(self, name) in (None, {})}
         dumped = self.model_dump(mode="json", exclude=unused)
+        if frozen := dumped["reference"]["frozen"]:
+            dumped["reference"]["frozen"] = {
+                name: value for name, value in frozen.items() if name not in _LATER_FROZEN or value is not None
+            }
         content = json.dumps(dumped, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(content.encode()).hexdigest()
 

@@ -20,6 +20,22 @@ class ProfilePart(Outbound):
     """As ``detector.profile`` encodes it (base64)."""
 
 
+class SampledRows(Outbound):
+    """Rows drawn by a hash from those of a pane: what surrogates learn from, where totals only count.
+
+    They are no part of the total: one that is superseded takes its sample with it.
+    """
+
+    offsets: tuple[int, ...]
+    """Of the record each row came from, ascending."""
+    times: tuple[float | None, ...]
+    """Event times, seconds since 1970; null where there is none."""
+    stages: tuple[Stage, ...]
+    columns: dict[str, tuple[float | str | None, ...]]
+    """Values by signal name, as many as rows; null is missing, an infinity is written as the string ``inf``. Rows whose
+    label is known carry features, prediction and label together."""
+
+
 class ProfileTotal(Outbound):
     """The running total (N, C) of one source partition for one model version: all rows below ``next_offset``.
 
@@ -51,6 +67,8 @@ class ProfileTotal(Outbound):
     """Values that were not of their feature's type, by feature; a report, not part of the statistics."""
     uncounted: tuple[OffsetRange, ...] = ()
     """Offsets that were gone (retention) before they could be counted."""
+    sample: SampledRows | None = None
+    """Of the rows since the last published total; the reader drops those below its fence."""
 
     @property
     def id(self) -> str:
