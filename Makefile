@@ -45,7 +45,7 @@ format: $(READY) ## let ruff format the code and fix what it can
 	$(BIN)/ruff format .
 
 bench: $(READY) ## false alarms on stable streams, throughput and latency, memory (one after the other)
-	$(BIN)/python -m bench.stable
+	$(BIN)/python -m bench.false_alarms --quick
 	$(BIN)/python -m bench.throughput
 	$(BIN)/python -m bench.memory
 

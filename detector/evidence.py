@@ -35,6 +35,9 @@ TOLERATED: Final = 1 / 15
 
 _STRENGTHS: Final = np.array(TILTS)
 _LOG_WEIGHTS: Final = np.log(np.repeat([0.5 / len(HALF_LIVES), 0.5 / len(TILTS)], [len(HALF_LIVES), len(TILTS)]))
+FEWEST_ROWS: Final = 15.0
+"""Independent rows that a reference must be worth, and as many as the signal has bins. Its uncertainty is in the null,
+so that a small one finds only large changes (measured: docs/decisions/0007)."""
 LEARNING_NATS: Final = float(-_LOG_WEIGHTS.min())
 """What it costs that many alternatives are bet on at once: the share of one of them."""
 _WAKE: Final = 2.0
@@ -42,6 +45,10 @@ _WAKE: Final = 2.0
 _QUIETEST: Final = np.array([0.0, 4.0, 32.0])
 """Burstiness beyond which the score that says whether a change is over has a half-life of 128, 1024 and 8192 rows:
 so that about a hundred independent rows are behind it."""
+_HIDDEN: Final = 2.0
+"""So many times as bursty as the reference, a stream's burstiness rests on what was seen of the stream alone: then it
+takes ``_UNCONFIRMED_BLOCKS`` steps compared, not 16, before there is evidence."""
+_UNCONFIRMED_BLOCKS: Final = 64.0
 _SKILL_ROWS: Final = 512.0
 """Effective rows in which a half-life's past success counts for half."""
 
@@ -122,7 +129,7 @@ class EvidenceEngine:
         ordered = np.array([each.ordered for each in baselines])
         self._losses = Losses([each.losses for each in baselines], layout)
         self._burst: Floats = np.maximum([each.dispersion for each in baselines], 1.0)
-        self._needed_rows = np.maximum(50.0, 5.0 * layout.sizes)
+        self._needed_rows = np.maximum(FEWEST_ROWS, layout.sizes)
         self._expectation = Expectation([each.phases for each in baselines], layout, self._burst)
         self._bins = self._losses.directions(self._expectation.bins, ordered)
         self._seasonal = any(len(each.phases) > 1 for each in baselines)
@@ -281,7 +288,16 @@ class EvidenceEngine:
         return of_steps, of_reference
 
     def _judged(self, of_reference: Floats) -> NDArray[np.bool_]:
-        return np.asarray(self._live.measured & (self._expectation.rows / of_reference >= self._needed_rows))
+        return np.asarray(self._measured() & (self._expectation.rows / of_reference >= self._needed_rows))
+
+    def _measured(self) -> NDArray[np.bool_]:
+        """Whether enough steps were compared with each other to know how bursty the stream is, (S,)."""
+        return np.asarray(self._live.differences[0] >= self._needed_differences())
+
+    def _needed_differences(self) -> Floats:
+        """Steps to be compared, (S,): more where only they say that rows are bursty, as behind a shuffled reference."""
+        hidden = self._worth[0] > _HIDDEN * self._burst
+        return np.where(hidden, _UNCONFIRMED_BLOCKS, float(MIN_BLOCKS))
 
     def _readings(self, in_step: NDArray[np.bool_]) -> Sequence[SignalReading]:
         layout = self._layout
@@ -317,7 +333,8 @@ class EvidenceEngine:
                     f"the reference's {rows:.0f} rows are worth {worth:.0f} independent ones, {needed:.0f} are needed"
                 )
             else:
-                reasons[index] = f"measuring how bursty the rows are: {steps:.0f} of {MIN_BLOCKS} steps compared"
+                asked = self._needed_differences()[index]
+                reasons[index] = f"measuring how bursty the rows are: {steps:.0f} of {asked:.0f} steps compared"
         return reasons
 
 

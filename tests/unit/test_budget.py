@@ -81,7 +81,7 @@ def test_a_loss_is_told_in_its_own_unit() -> None:
 
 
 def test_a_reference_that_cannot_support_evidence_says_why() -> None:
-    (reach,) = reach_of(watched(40))
+    (reach,) = reach_of(watched(12))
     assert reach.not_judged is not None
     assert "rows are worth" in reach.not_judged
 

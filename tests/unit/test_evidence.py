@@ -110,9 +110,25 @@ def test_nothing_is_judged_before_the_burstiness_is_measured(rng):
 
 
 def test_a_reference_too_bursty_for_its_size_is_not_judged_and_says_so(rng):
-    reading = feed(engine_of(tenths(rows=1_000, dispersion=40.0)), shifted(TENTHS, 2.0), 40, rng)
+    reading = feed(engine_of(tenths(rows=1_000, dispersion=80.0)), shifted(TENTHS, 2.0), 40, rng)
     assert reading.evidence == (0.0, 0.0, 0.0)
-    assert reading.not_judged == "the reference's 1000 rows are worth 25 independent ones, 50 are needed"
+    assert reading.not_judged == "the reference's 1000 rows are worth 12 independent ones, 15 are needed"
+
+
+def test_a_small_reference_finds_only_large_changes(rng):
+    small, large = engine_of(tenths(rows=40)), engine_of(tenths())
+    for engine in (small, large):
+        feed(engine, TENTHS, WARM_UP, rng)
+    assert steps_until_sure(small, shifted(TENTHS, 2.0), rng) < 40
+    small.reset(0)
+    assert steps_until_sure(small, shifted(TENTHS, 1.0), rng) > 4 * steps_until_sure(large, shifted(TENTHS, 1.0), rng)
+
+
+def test_burstiness_that_the_reference_hides_is_measured_for_longer(rng):
+    engine = engine_of(tenths())
+    for _ in range(40):
+        reading = engine.step({WHOLE: [20 * sampled(TENTHS, 2, rng)]})[0]
+    assert reading.not_judged == "measuring how bursty the rows are: 39 of 64 steps compared"
 
 
 def test_rows_that_come_in_bursts_count_as_fewer(rng):
