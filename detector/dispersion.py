@@ -36,7 +36,12 @@ def mid_ranks(counts: NDArray[Any]) -> Floats:
 
 
 def overdispersion(
-    bins: NDArray[np.int64], width: int, *, ordered: bool, phases: NDArray[np.int64] | None = None
+    bins: NDArray[np.int64],
+    width: int,
+    *,
+    ordered: bool,
+    phases: NDArray[np.int64] | None = None,
+    trending: bool = False,
 ) -> float:
     """Measure phi, at least 1, on the rows of a reference in their own order.
 
@@ -55,6 +60,10 @@ def overdispersion(
         Whether the bins have an order, so that location and spread mean something.
     phases : (n,), optional
         The phase of the season of each row: what differs between phases is expected and is no burst.
+    trending : bool
+        Whether a slow change within the reference is no burst either, as in the losses of a model that is still
+        learning: then neighbouring blocks are compared with each other (von Neumann 1941), not with the mean, and
+        chance is ``3 sqrt(3 / (M - 1))``.
     """
     season = np.zeros(len(bins), dtype=np.int64) if phases is None else np.unique(phases, return_inverse=True)[1]
     if len(bins) < MIN_BLOCKS * BLOCK_ROWS[0]:
@@ -77,10 +86,17 @@ def overdispersion(
         if len(sums) < MIN_BLOCKS:
             break
         moving = row_variance > 1e-12
-        ratio = sums[:, moving].var(axis=0, ddof=1) / (size * row_variance[moving])
-        believed = ratio[ratio > 1 + 3 * np.sqrt(2 / (len(sums) - 1))]
+        ratio = _variance(sums[:, moving], trending=trending) / (size * row_variance[moving])
+        believed = ratio[ratio > 1 + 3 * np.sqrt((3 if trending else 2) / (len(sums) - 1))]
         phi = max(phi, float(believed.max(initial=1.0)))
     return phi
+
+
+def _variance(sums: Floats, *, trending: bool) -> Floats:
+    """Variance of the sums (M, D) of blocks, around their mean or from each to the next."""
+    if not trending:
+        return np.asarray(sums.var(axis=0, ddof=1))
+    return np.asarray((np.diff(sums, axis=0) ** 2).mean(axis=0) / 2)
 
 
 def _directions(counts: NDArray[np.int64], ordered: bool) -> Floats:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from detector import scores
 from detector.dispersion import MIN_BLOCKS, LiveDispersion, mid_ranks
 from detector.expectation import CACHED_PHASES, WHOLE, Expectation, Expected
+from detector.improvement import Improvement
 from detector.losses import Losses
 from detector.ragged import Floats, Indices, Ragged
 from detector.recent import HALF_LIVES, RecentRows
@@ -70,6 +71,8 @@ class SignalBaseline:
     losses: Floats | None = None
     """(B,) what a row in each bin costs. The score is then how much the mean loss has risen, and only a rise is
     evidence. None: any change of the distribution counts."""
+    follows: bool = False
+    """Whether what is expected of a loss follows it downwards (`detector.improvement`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,19 +129,17 @@ class EvidenceEngine:
     def __init__(self, baselines: Sequence[SignalBaseline], *, log_threshold: float) -> None:
         self.baselines, self.log_threshold = tuple(baselines), log_threshold
         self._layout = layout = Ragged([len(each.phases[WHOLE]) for each in baselines])
-        ordered = np.array([each.ordered for each in baselines])
+        self._ordered = ordered = np.array([each.ordered for each in baselines])
         self._losses = Losses([each.losses for each in baselines], layout)
         self._burst: Floats = np.maximum([each.dispersion for each in baselines], 1.0)
         self._needed_rows = np.maximum(FEWEST_ROWS, layout.sizes)
         self._expectation = Expectation([each.phases for each in baselines], layout, self._burst)
         self._bins = self._losses.directions(self._expectation.bins, ordered)
         self._seasonal = any(len(each.phases) > 1 for each in baselines)
-        whole = self._expectation.of(WHOLE)
-        thresholds = np.array([each.thresholds for each in baselines]).T
-        self._tolerance = self._losses.tolerance(thresholds, whole.smooth, of_others=thresholds * TOLERATED)
-        self._ranks = _ranks(whole.smooth, layout, ordered, self._losses)
-        self._tilts: dict[int, tuple[Floats, tuple[Floats, Floats]]] = {}
-        self._live = LiveDispersion(layout, whole.shares, ordered)
+        self._thresholds = np.array([each.thresholds for each in baselines]).T
+        self._improvement = Improvement(layout, self._losses, np.array([each.follows for each in baselines]))
+        self._expect()
+        self._live = LiveDispersion(layout, self._expectation.of(WHOLE).shares, ordered)
         self._worth = self._dispersion()
         self._recent = RecentRows(layout, self._expectation)
         self._log_m = np.full((TIERS, len(_LOG_WEIGHTS), layout.signals), -np.inf)
@@ -185,7 +186,8 @@ class EvidenceEngine:
         """Return what `restore` takes."""
         recent = {f"recent_{name}": value for name, value in self._recent.state().items()}
         live = {f"live_{name}": value for name, value in self._live.state().items()}
-        return {"log_m": self._log_m.copy(), "skill": self._skill.copy(), **recent, **live}
+        improvement = {f"improvement_{name}": value for name, value in self._improvement.state().items()}
+        return {"log_m": self._log_m.copy(), "skill": self._skill.copy(), **recent, **live, **improvement}
 
     def restore(self, state: Mapping[str, Floats]) -> None:
         """Continue from a saved state of the same baselines, to the last bit.
@@ -200,9 +202,23 @@ class EvidenceEngine:
                 raise ValueError(f"saved evidence does not fit the reference: {name} is missing or has another shape")
         self._log_m, self._skill = state["log_m"].copy(), state["skill"].copy()
         self._evidence = self._weighed()
-        for prefix, part in (("recent_", self._recent), ("live_", self._live)):
-            part.restore({name.removeprefix(prefix): each for name, each in state.items() if name.startswith(prefix)})
+        for prefix, restore in (
+            ("recent_", self._recent.restore),
+            ("live_", self._live.restore),
+            ("improvement_", self._improvement.restore),
+        ):
+            restore({name.removeprefix(prefix): each for name, each in state.items() if name.startswith(prefix)})
+        self._expect()
         self._worth = self._dispersion()
+
+    def _expect(self) -> None:
+        """Make everything that follows from what is expected."""
+        if self._improvement.any:
+            self._expectation.follow(self._improvement.factors, self._improvement.adopted_rows)
+        shares, thresholds = self._expectation.of(WHOLE).smooth, self._thresholds
+        self._tolerance = self._losses.tolerance(thresholds, shares, of_others=thresholds * TOLERATED)
+        self._ranks = _ranks(shares, self._layout, self._ordered, self._losses)
+        self._tilts: dict[int, tuple[Floats, tuple[Floats, Floats]]] = {}
 
     def _part(self, phase: int, counts: Floats) -> _Part:
         return _Part(phase, self._expectation.of(phase), counts, self._layout.sum(counts))
@@ -267,6 +283,16 @@ class EvidenceEngine:
         self._recent.add(counts, expected, rows)
         self._live.update(counts - expected, rows, self._error(parts, rows))
         self._worth = self._dispersion()
+        if self._improvement.any:
+            self._follow(counts, expected, rows, _smallest(part.expected.rows for part in parts))
+
+    def _follow(self, counts: Floats, expected: Floats, rows: Floats, reference_rows: Floats) -> None:
+        """Where losses have surely fallen, expect them to stay so, and begin anew against that."""
+        improved = self._improvement.add(counts, expected, rows, self._worth[0], reference_rows)
+        if len(improved):
+            self._expect()
+            for signal in improved.tolist():
+                self.reset(signal)
 
     def _error(self, parts: Sequence[_Part], rows: Floats) -> Floats:
         """What the expectation of a step may be off by, (S,), in one row's variance; only where there are phases."""
@@ -336,6 +362,10 @@ class EvidenceEngine:
                 asked = self._needed_differences()[index]
                 reasons[index] = f"measuring how bursty the rows are: {steps:.0f} of {asked:.0f} steps compared"
         return reasons
+
+
+def _smallest(arrays: Iterable[Floats]) -> Floats:
+    return np.min(list(arrays), axis=0)  # type: ignore[no-any-return]
 
 
 def _total(arrays: Iterable[Floats]) -> Floats:

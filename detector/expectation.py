@@ -56,6 +56,7 @@ class Expectation:
         """(S,) bins that count as degrees of freedom: those with rows, and one for all the empty ones."""
         self._whole: Floats = whole / np.maximum(layout.spread(self.rows), 1.0)
         self._prior = self._prior_rows(dispersion)
+        self._factors, self._adopted_rows = np.ones(layout.bins), np.full(layout.signals, np.inf)
         self._cache: dict[int, Expected] = {}
 
     def of(self, phase: int) -> Expected:
@@ -65,6 +66,14 @@ class Expectation:
                 del self._cache[next(iter(self._cache))]
             self._cache[phase] = self._expected(phase)
         return self._cache[phase]
+
+    def follow(self, factors: Floats, rows: Floats) -> None:
+        """Expect other shares from now on: those of the reference times ``factors`` (T,), resting on ``rows`` (S,).
+
+        Infinite rows leave a signal as the reference has it (`detector.improvement`).
+        """
+        self._factors, self._adopted_rows = factors.copy(), rows.copy()
+        self._cache.clear()
 
     def smooth(self, expected: Floats, total: Floats | float = 1.0) -> Floats:
         """Add half a row of the whole reference to each bin; linear in counts (..., T) that sum to ``total``."""
@@ -81,6 +90,14 @@ class Expectation:
             trust = np.where(np.isinf(self._prior) | (own == 0), 0.0, own / np.maximum(own + self._prior, 1.0))
             spread = self._layout.spread(trust)
             shares = spread * counts / np.maximum(self._layout.spread(own), 1.0) + (1 - spread) * self._whole
+        if np.isfinite(self._adopted_rows).any():
+            weighted = shares * self._factors
+            shares = np.where(
+                self._layout.spread(np.isfinite(self._adopted_rows)),
+                weighted / np.maximum(self._layout.spread(self._layout.sum(weighted)), 1e-300),
+                shares,
+            )
+            rows = np.minimum(rows, self._adopted_rows)
         return Expected(shares, self.smooth(shares), np.maximum(rows, 1.0))
 
     def _counts(self, phase: int) -> Floats:

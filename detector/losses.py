@@ -59,9 +59,13 @@ class Losses:
         Shares whose mean loss is ``d`` higher are, at the least, ``d^2 / V`` away from the reference's, V being the
         variance of one row's loss (second order).
         """
-        mean = self._layout.sum(shares * self._costs)
-        variance = np.maximum(self._layout.sum(shares * self._costs**2) - mean**2, 1e-9)
-        return np.where(self._is_loss, 1 / variance, np.nan)
+        return np.where(self._is_loss, 1 / self.variance(shares), np.nan)
+
+    def variance(self, counts: Floats) -> Floats:
+        """Return the variance of one row's loss, (S,), where rows are spread as ``counts`` (T,)."""
+        rows = np.maximum(self._layout.sum(counts), 1e-300)
+        squares = self._layout.sum(counts * self._costs**2) / rows
+        return np.maximum(squares - self.mean(counts) ** 2, 1e-9)
 
     def rises(self, alternatives: Floats, shares: Floats, layout: Ragged, bins: Indices | slice) -> Floats:
         """Return 1 where the mean loss is higher under an alternative (A, T') than under ``shares``, else 0: (A, S').
@@ -74,12 +78,13 @@ class Losses:
 
     def rise(self, current: Floats, reference: Floats, of_others: Floats) -> Floats:
         """Return how much higher the mean loss of ``current`` (T,) is, at least 0; ``of_others`` for the rest."""
-        return np.where(self._is_loss, np.maximum(self._mean(current) - self._mean(reference), 0.0), of_others)
+        return np.where(self._is_loss, np.maximum(self.mean(current) - self.mean(reference), 0.0), of_others)
 
     def means(self, reference: Floats, current: Floats) -> list[tuple[float, float] | None]:
         """Return the mean loss of both counts (T,), for each signal that is a loss."""
-        pairs = zip(self._mean(reference).tolist(), self._mean(current).tolist(), strict=True)
+        pairs = zip(self.mean(reference).tolist(), self.mean(current).tolist(), strict=True)
         return [pair if is_loss else None for pair, is_loss in zip(pairs, self._is_loss.tolist(), strict=True)]
 
-    def _mean(self, counts: Floats) -> Floats:
+    def mean(self, counts: Floats) -> Floats:
+        """Return the mean loss of counts (T,), (S,); 0 where the signal is no loss."""
         return np.asarray(self._layout.sum(counts * self._costs) / np.maximum(self._layout.sum(counts), 1e-300))

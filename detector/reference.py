@@ -89,7 +89,11 @@ def freeze(
         bins[signal] = _fit(column, kind)
         binner = make_binner(bins[signal])
         phi = overdispersion(
-            binner.index(column), binner.width, ordered=isinstance(bins[signal], NumberBins), phases=phases[id(piece)]
+            binner.index(column),
+            binner.width,
+            ordered=isinstance(bins[signal], NumberBins),
+            phases=phases[id(piece)],
+            trending=_improves(spec, signal),
         )
         dispersion[signal] = round(phi, 4)
     since, until = _period(pieces)
@@ -185,7 +189,14 @@ def _baseline(spec: ModelSpec, signal: str, phases: dict[int, Ints]) -> SignalBa
         opens=spec.learning == "frozen" or signal != PREDICTION,
         thresholds=(tiers.minor, tiers.moderate, tiers.significant),
         losses=losses,
+        follows=_improves(spec, signal),
     )
+
+
+def _improves(spec: ModelSpec, signal: str) -> bool:
+    """Whether a signal is the loss of a model that keeps learning."""
+    is_loss = spec.loss is not None and signal == performance_signal(spec.loss)
+    return is_loss and spec.learning == "continuous"
 
 
 def loss_of_bins(bins: Bins, counts: Ints) -> NDArray[np.float64]:
