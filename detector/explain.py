@@ -14,9 +14,11 @@ from detector.evidence import SignalBaseline, SignalReading
 from detector.incidents import Member
 from detector.intervals import psi_interval, rise_interval
 from detector.layout import Layout
+from detector.reference import loss_of_signal
 from detector.scores import measure, psi_terms
-from schemas.model_spec import PREDICTION, CategoryBins, Loss, ModelSpec, NumberBins, feature_signal
+from schemas.model_spec import ESTIMATED_PERFORMANCE, PREDICTION, CategoryBins, ModelSpec, NumberBins, feature_signal
 from schemas.outbound import BinChange, Change, DriftKind, NextTier, SignalVerdict, Tier
+from schemas.performance import RATES
 
 Counts = NDArray[np.float64]
 
@@ -32,16 +34,17 @@ _MEAN_MOVED: Final = 0.2
 
 def kind_of(signal: str) -> DriftKind:
     """Which of the drifts a signal shows."""
-    if signal.startswith(_PERFORMANCE):
+    if signal == ESTIMATED_PERFORMANCE or signal.startswith(_PERFORMANCE):
         return DriftKind.PERFORMANCE
     return DriftKind.PREDICTION if signal == PREDICTION else DriftKind.DATA
 
 
 def score_name(spec: ModelSpec, signal: str) -> str:
     """What the score of a signal is: ``psi``, or how much the mean loss has risen and in which unit."""
-    if kind_of(signal) is not DriftKind.PERFORMANCE:
+    loss = loss_of_signal(spec, signal)
+    if loss is None:
         return "psi"
-    return "relative_increase" if spec.loss is Loss.ABSOLUTE_ERROR else "increase"
+    return "increase" if loss in RATES else "relative_increase"
 
 
 def importances(spec: ModelSpec) -> dict[str, float]:

@@ -63,7 +63,8 @@ def init(
     from agents.errors import OperatorError
     from agents.spec_file import write_spec
     from detector.budget import reach_of
-    from schemas.model_spec import ColumnNames, OutcomeSpec
+    from schemas.model_spec import ColumnNames
+    from schemas.performance import OutcomeSpec
 
     name = model or train.name.split(".")[0]
     target = output or Path(f"{name}-{version}.yaml".replace("/", "-"))

@@ -6,7 +6,8 @@ import numpy as np
 
 from detector.outcomes import errors, outcome_columns, score_errors
 from detector.rows import FALSE, INVALID, TRUE
-from schemas.model_spec import OutcomeSpec, PredictionSpec
+from schemas.model_spec import PredictionSpec
+from schemas.performance import OutcomeSpec
 from tests.support.data import numbers, spec_of
 
 SCORED = spec_of(*numbers("x"), prediction={"output": "score"}, outcomes=OutcomeSpec())
