@@ -16,6 +16,7 @@ from rich.text import Text
 
 from detector.explain import shown_score
 from schemas.outbound import (
+    BEYOND_LIMIT,
     Change,
     DriftEvent,
     ModelState,
@@ -123,7 +124,9 @@ def event_line(event: DriftEvent, zone: tzinfo = UTC) -> Text:
 
 def verdict_words(verdict: SignalVerdict) -> str:
     """What changed in a signal: its mean where it has one, else the bin that changed most."""
-    if verdict.expected_mean is not None and verdict.actual_mean is not None:
+    if verdict.score_name == BEYOND_LIMIT:
+        change = f"{verdict.actual_mean:,.4g}, {shown_score(verdict)}"
+    elif verdict.expected_mean is not None and verdict.actual_mean is not None:
         change = f"mean {verdict.expected_mean:,.4g} → {verdict.actual_mean:,.4g}"
     elif verdict.bins:
         worst = verdict.bins[0]

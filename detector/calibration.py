@@ -107,7 +107,7 @@ def _losses(rows: Rows, spec: ModelSpec, loss: Loss) -> Floats:
 
 def _isotonic(outcomes: Floats, places: Ints) -> Floats:
     """Mean outcome by fine bin of the score, never falling; between bins that have rows it is interpolated."""
-    counts = np.bincount(places, minlength=BINS).astype(np.float64)
+    counts: Floats = np.bincount(places, minlength=BINS).astype(np.float64)
     sums = np.bincount(places, weights=outcomes, minlength=BINS)
     full = counts > 0
     fitted = np.zeros(BINS)
@@ -117,8 +117,8 @@ def _isotonic(outcomes: Floats, places: Ints) -> Floats:
 
 def _shares_predicted(labels: Floats, errors: Floats, places: Ints) -> Floats:
     """Share of rows predicted positive, by bin: the label's class was predicted exactly where there was no error."""
-    counts = np.bincount(places, minlength=BINS).astype(np.float64)
-    return average_by_bin(np.bincount(places, weights=np.abs(labels - errors), minlength=BINS), counts)
+    counts, positive = np.bincount(places, minlength=BINS), np.abs(labels - errors)
+    return average_by_bin(np.bincount(places, weights=positive, minlength=BINS), counts.astype(np.float64))
 
 
 def _variances(loss: Floats, places: Ints, width: int) -> Floats:

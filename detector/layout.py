@@ -173,8 +173,8 @@ class Layout:
         sums, squares = alone.moments(x, void)
         vectors[:, alone.sums_at] += _by_part(sums, part).astype(np.int64)
         vectors[:, alone.squares_at] += _by_part(squares, part).astype(np.int64)
-        if "scores" in self.pairs.slices and self.expected is not None and self.expected.is_score:
-            self.pairs.count_scores(cast(Floats, rows.columns[self.expected.answer]), expected, part, vectors)
+        if self.expected is not None and self.expected.is_score:
+            self.pairs.count_scores(cast(Floats, rows.columns[self.expected.answer]), part, vectors)
 
     def _count_together(self, numbers: tuple[int, ...]) -> NumberSignals:
         """Signals that one source carries: there are as many of these as there are sources."""
@@ -208,6 +208,10 @@ class Layout:
     def judged_rows(self, vector: Vector) -> int:
         """Rows of features and of predictions; a label is no row of its own."""
         return int(vector[ROWS_AT[Source.FEATURES]]) + int(vector[ROWS_AT[Source.PREDICTIONS]])
+
+    def label_rows(self, vector: Vector) -> int:
+        """Rows of outcomes."""
+        return int(vector[ROWS_AT[Source.OUTCOMES]]) if self.spec.outcomes is not None else 0
 
     def step_rows(self, vector: Vector) -> int:
         """Rows of the source that has the most: a prediction and its label are not two rows to judge."""

@@ -5,8 +5,7 @@ It stands behind the squares of a layout's vector, in sections, as many as the m
 =============  ==================================================================  ==============================
 section        counts                                                              of
 =============  ==================================================================  ==============================
-``scores``     rows and the sum of their expected losses, by fine bin of the       predictions with a score
-               score
+``scores``     rows by fine bin of the score                                       predictions with a score
 ``matched``    rows, the sum of their losses and of their expected losses          outcomes with an expected loss
 ``table``      rows by fine bin of the score and by what came true (0, 1), then    outcomes with a score
                the sum of scores by bin, then log losses, their squares, Brier
@@ -83,7 +82,7 @@ class PairCounts:
             scale = label.scale if isinstance(label, NumberBins) else 1.0
             classes = _classes(spec, frozen)
             bets = loss_bets(spec)
-            widths = {"scores": 2 * BINS if self.expected is not None and _is_score(spec) else 0, "matched": 3}
+            widths = {"scores": BINS if self.expected is not None and _is_score(spec) else 0, "matched": 3}
             if spec.task is Task.REGRESSION:
                 widths["errors"] = 6
             elif _is_score(spec):
@@ -105,19 +104,11 @@ class PairCounts:
 
     # ------------------------------------------------------------------------------------------------ counting
 
-    def count_scores(self, scores: Floats, expected: Floats, part: Ints | None, out: Ints) -> None:
-        """Count predictions (n,) by score, with their expected losses; ``out`` (parts, width of the vector)."""
-        where = self.slices["scores"]
+    def count_scores(self, scores: Floats, part: Ints | None, out: Ints) -> None:
+        """Count predictions (n,) by score; ``out`` (parts, width of the vector)."""
         places = score_bins(scores)
-        known = places >= 0
-        of_part = np.zeros(len(places), dtype=np.int64) if part is None else part
-        flat = of_part[known] * BINS + places[known]
-        sums = np.rint(expected[known] * UNIT)  # at most 2^20 each: sums of a block are exact
-        size = len(out) * BINS
-        out[:, where.start : where.start + BINS] += np.bincount(flat, minlength=size).reshape(-1, BINS)
-        out[:, where.start + BINS : where.stop] += (
-            np.bincount(flat, weights=sums, minlength=size).astype(np.int64).reshape(-1, BINS)
-        )
+        to = _Sink(out, np.zeros(len(places), dtype=np.int64) if part is None else part)
+        to.ones(self.slices["scores"].start, places, places >= 0, BINS)
 
     def count(self, rows: Rows, bins: Callable[[int, Column], Ints], part: Ints | None, out: Ints) -> None:
         """Count outcome rows.

@@ -14,7 +14,7 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.bins import boolean_bins, fit_category_bins, fit_number_bins, make_binner
+from detector.bins import boolean_bins, fit_category_bins, fit_loss_bins, fit_number_bins, make_binner
 from detector.calibration import calibrate
 from detector.dispersion import overdispersion
 from detector.estimation import ExpectedLoss
@@ -41,6 +41,7 @@ from schemas.model_spec import (
 )
 from schemas.performance import CONDITIONAL, RATES, Calibration, Loss, LossTiers
 
+Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _CONDITIONAL: Final = frozenset(performance_signal(loss) for loss in CONDITIONAL)
@@ -96,7 +97,8 @@ def freeze(
         if piece is None or column is None:
             bins[signal], dispersion[signal] = _fit(np.empty(0) if kind is FeatureType.NUMBER else [], kind), 1.0
             continue
-        bins[signal] = _fit(column, kind)
+        is_loss = kind is FeatureType.NUMBER and loss_of_signal(spec, signal) is not None
+        bins[signal] = fit_loss_bins(cast(Floats, column)) if is_loss else _fit(column, kind)
         phi = _overdispersion(signal, column, bins[signal], phases[id(piece)])
         dispersion[signal] = round(phi, 4)
     since, until = _period(pieces)

@@ -6,7 +6,7 @@ within half a hundredth of 0 and of 1 bins are finer, down to 1/10,000, where th
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ def score_bins(scores: Floats) -> Ints:
     return places
 
 
-def average_by_bin(sums: Floats, counts: Floats) -> Floats:
+def average_by_bin(sums: NDArray[Any], counts: Floats) -> Floats:
     """Divide sums by counts, (B,); a bin without rows gets what lies between its neighbours, by position."""
     full = counts > 0
     if not full.any():
