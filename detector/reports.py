@@ -2,8 +2,8 @@
 
 Recent means decayed with a half-life of 2,048 rows, of labels and of predictions each for themselves, since labels come
 later. The estimate is corrected by what labels have taught: with d the mean of realised less expected losses over
-recent matched rows, and v its variance, the correction is ``d tau^2 / (tau^2 + v)``, tau being the rise of the loss
-that is a minor tier: the posterior mean of a calibration error that is normal around 0 with that deviation.
+recent matched rows, and v its variance, the correction is ``d max(0, 1 - v / d^2)`` (the positive part of James and
+Stein's estimator): nothing while d may be chance, nearly all of it where it cannot be.
 """
 
 from __future__ import annotations
@@ -142,16 +142,8 @@ class PerformanceReport:
             return None, 0.0
         gap = (realised - expected) / matched * self._pairs.scale / UNIT
         variance = of_row * self.tallies[2] / max(self.tallies[0], 1e-300) / matched
-        prior = self._usual_rise() ** 2
-        return float(gap * prior / (prior + variance)), float(prior * variance / (prior + variance))
-
-    def _usual_rise(self) -> float:
-        """The rise of the basic loss that is a minor tier, in its own unit."""
-        outcomes, loss = self._spec.outcomes, self._spec.loss
-        if outcomes is None or loss is None:
-            return 0.0
-        unit = 1.0 if loss in RATES else self.reference.get(Metric.MAE, 0.0)
-        return max(outcomes.tiers_of(loss).minor * unit, 1e-12)
+        trust = max(1.0 - variance / max(gap * gap, 1e-300), 0.0)
+        return float(trust * gap), float(trust * variance)
 
     def _answer_bins(self, vector: Floats) -> Floats:
         scores = self._pairs.of(vector, "scores")
