@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from detector.intervals import Z
 from detector.pairs import SQUARE_UNIT, UNIT, PairCounts
@@ -22,6 +23,7 @@ Floats = NDArray[np.float64]
 
 CALIBRATION_GROUPS: Final = 10
 """Groups of scores of equal width over which the calibration error is averaged."""
+_ITERATIONS: Final = 30
 _GROUP: Final = np.minimum((MIDDLES * CALIBRATION_GROUPS).astype(np.int64), CALIBRATION_GROUPS - 1)
 
 
@@ -204,8 +206,9 @@ def auc(tables: PairTables) -> Measure | None:
 def calibration_error(tables: PairTables) -> Measure | None:
     """Expected calibration error: mean distance of score and share of positives, over ten groups of scores.
 
-    Of a perfectly calibrated score it would still be ``sum p sqrt(2/pi) se`` by chance, with p the share of rows of a
-    group and se the standard error of its share of positives: that is subtracted, down to 0.
+    By chance alone the distance d of a group is seen larger than it is, by ``2 se phi(d / se) - 2 d Phi(-d / se)`` with
+    se the standard error of its share of positives (the mean of a folded normal law): the d that explains what is seen
+    is taken, 0 where that is less than chance makes.
     """
     by_group = np.zeros((CALIBRATION_GROUPS, 2))
     sums = np.zeros(CALIBRATION_GROUPS)
@@ -221,9 +224,18 @@ def calibration_error(tables: PairTables) -> Measure | None:
     gap = np.abs(share - score)
     # One row of each kind more, so that a group of equal outcomes is not taken for certain.
     spread = (positives + 1) * (rows - positives + 1) / (rows + 2) ** 2
-    by_chance = float(rows / n @ np.sqrt(2 / np.pi * spread / rows))
     error = np.sqrt(max(float(rows / n @ (spread + gap**2)) - float(rows / n @ gap) ** 2, 0.0) / n)
-    return _normal(max(float(rows / n @ gap) - by_chance, 0.0), float(error), n, 0.0, 1.0)
+    return _normal(float(rows / n @ _unfolded(gap, np.sqrt(spread / rows))), float(error), n, 0.0, 1.0)
+
+
+def _unfolded(seen: Floats, error: Floats) -> Floats:
+    """Return d >= 0 for which the mean of |N(d, error^2)| is what was seen, by fixed-point iteration."""
+    distance = seen
+    for _ in range(_ITERATIONS):
+        z = distance / error
+        excess = 2 * error * np.exp(-z * z / 2) / np.sqrt(2 * np.pi) - 2 * distance * special.ndtr(-z)
+        distance = np.maximum(seen - excess, 0.0)
+    return distance
 
 
 def log_loss(tables: PairTables) -> Measure | None:
