@@ -19,6 +19,7 @@ from schemas.outbound import (
     BEYOND_LIMIT,
     Change,
     DriftEvent,
+    MetricStatus,
     ModelState,
     ModelStatus,
     RetrainRequest,
@@ -81,6 +82,26 @@ def signals_table(signals: Sequence[SignalStatus]) -> Table:
         bar = Text("not judged", style="dim") if signal.not_judged else evidence_bar(signal.evidence, signal.threshold)
         table.add_row(short(signal.signal), tier_text(signal.tier), bar)
     return table
+
+
+def metrics_table(metrics: Sequence[MetricStatus]) -> Table:
+    """How the model performs: as labels showed, as the reference did, and as is expected while labels are to come."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column("metric", no_wrap=True)
+    for name in ("recently", "95 %", "reference", "limit", "estimated", "95 %"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for each in metrics:
+        table.add_row(each.metric, _number(each.value), _range(each.interval), _number(each.reference),
+                      _number(each.limit), _number(each.estimate), _range(each.estimate_interval))  # fmt: skip
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def _range(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f"{interval[0]:.3g}-{interval[1]:.3g}"
 
 
 def models_table(statuses: Iterable[ModelStatus], zone: tzinfo = UTC) -> Table:

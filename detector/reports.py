@@ -165,7 +165,7 @@ class PerformanceReport:
             Metric.ACCURACY if self._spec.loss is Loss.ERROR else Metric.MAE: {
                 "estimate": round(base + sign * basic.loss, 6),
                 "estimate_interval": (round(low, 6), round(high, 6)),
-                "correction": None if basic.correction is None else round(sign * basic.correction, 6),
+                "correction": None if basic.correction is None else round(sign * basic.correction, 6) + 0.0,
             }
         }
         if self._calibration.predicted:
