@@ -276,8 +276,8 @@ _SECTIONS: Final = (
         "those not named: just that for rates, 10 %, 25 %, 50 % of the reference's mean for others. limits: values "
         "that a metric may not surely pass, whatever the reference was, as in {accuracy: 0.8, auc: 0.7, log_loss: "
         "0.5}: accuracy, precision, recall, f1, auc, log_loss, brier, calibration_error; mae, mse, rmse, pinball. "
-        "limit_tier: how bad that is. estimate: whether performance is estimated while labels are still to come. Limits "
-        "and tiers can be edited here; losses are measured on the reference: run `models init --loss NAME` again.",
+        "limit_tier: how bad that is. estimate: whether performance is estimated while labels are still to come. "
+        "Limits and tiers can be edited here; losses are measured on the reference: run `models init --loss NAME`.",
     ),
     _Section(
         ("seasonality", "timezone"),

@@ -61,7 +61,7 @@ class ExpectedLoss:
         if any(len(self._effects[index]) != width for index, width in known.items()):
             raise ValueError(f"the calibration of {spec.model} {spec.version} is of other bins")
 
-    def of(self, prediction: Column, bins: Callable[[int], Ints]) -> Floats:
+    def of(self, prediction: Column, bins: Callable[[int], Ints], *, fine: Ints | None = None) -> Floats:
         """Return the expected loss of n rows; NaN where there is no prediction.
 
         Parameters
@@ -70,9 +70,11 @@ class ExpectedLoss:
             (n,) what was predicted.
         bins
             Gives the bin (n,) of each row in a signal, by the signal's index.
+        fine
+            (n,) fine bins of the scores, where they are known already.
         """
         if self.is_score:
-            places = score_bins(cast(Floats, prediction))
+            places = score_bins(cast(Floats, prediction)) if fine is None else fine
             expected = np.where(places < 0, np.nan, self._expected[places])
         else:
             expected = self._expected[bins(self.answer)]

@@ -26,8 +26,9 @@ from detector.estimation import ExpectedLoss
 from detector.pairs import PairCounts
 from detector.profile import PartKey, Profile, Vector
 from detector.rows import STAGES, Column, Rows, Source
+from detector.score_bins import score_bins
 from detector.season import Season
-from schemas.model_spec import ESTIMATED_PERFORMANCE, ModelSpec, feature_signal, performance_signal
+from schemas.model_spec import ModelSpec, feature_signal, performance_signal
 from schemas.performance import CONDITIONAL
 
 Floats = NDArray[np.float64]
@@ -129,7 +130,7 @@ class Layout:
             together.places(x, void, out=places[: len(numbers)])
         for line, i in enumerate(others, start=len(numbers)):
             np.add(self.binners[i].index(cast(Column, rows.columns[i])), self.slices[i].start, out=places[line])
-        expected = self._expected(rows, carried, places)
+        expects = self.expected is not None and {self.expected.answer, *self.expected.features} <= set(carried)
         if part is not None:
             places += part * self.width
         vectors = np.bincount(places.ravel(), minlength=len(keys) * self.width).reshape(len(keys), self.width)
@@ -140,41 +141,33 @@ class Layout:
             sums, squares = together.moments(x, void)
             vectors[:, together.sums_at] = _by_part(sums, part)
             vectors[:, together.squares_at] = _by_part(squares, part)
-        if expected is not None:
-            self._count_expected(rows, expected, part, vectors)
+        if expects:
+            self._count_expected(rows, dict(zip((*numbers, *others), places, strict=True)), part, vectors)
         if rows.source is Source.OUTCOMES:
             self.pairs.count(rows, lambda i, column: self.binners[i].index(column), part, vectors)
         return Profile({key: vectors[i].copy() for i, key in enumerate(keys)})
 
-    def _expected(self, rows: Rows, carried: list[int], places: Ints) -> Floats | None:
-        """Losses to expect of predictions; None where the rows have none, or lack a feature that is looked at.
+    def _count_expected(self, rows: Rows, places: dict[int, Ints], part: Ints | None, vectors: Vector) -> None:
+        """Count the losses to expect of predictions, as the signal that they are, and predictions by their score.
 
-        ``places`` holds the positions of the bins, numbers first.
+        ``places`` holds the positions (n,) of their bins in all vectors side by side, by signal.
         """
-        if self.expected is None or not {self.expected.answer, *self.expected.features} <= set(carried):
-            return None
-        lines = [i for i in carried if i in self._numbers] + [i for i in carried if i not in self._numbers]
-
-        def bins(signal: int) -> Ints:
-            return np.asarray(places[lines.index(signal)] - self.slices[signal].start)
-
-        return self.expected.of(cast(Column, rows.columns[self.expected.answer]), bins)
-
-    def _count_expected(self, rows: Rows, expected: Floats, part: Ints | None, vectors: Vector) -> None:
-        """Count expected losses as the signal that they are, and by score."""
-        signal = self._numbers[self.signals.index(ESTIMATED_PERFORMANCE)]
-        alone, x = NumberSignals([signal]), expected[None, :].copy()
-        void = np.isnan(x)
-        places = np.empty(x.shape, dtype=np.int64)
-        alone.places(x, void, out=places)
-        if part is not None:
-            places += part * self.width
-        vectors += np.bincount(places.ravel(), minlength=vectors.size).reshape(vectors.shape)
+        if self.expected is None:
+            return
+        prediction = cast(Column, rows.columns[self.expected.answer])
+        fine = score_bins(cast(Floats, prediction)) if self.expected.is_score else None
+        shift = 0 if part is None else part * self.width
+        x = self.expected.of(prediction, lambda i: places[i] - shift - self.slices[i].start, fine=fine)[None, :]
+        alone, void = self._count_together((len(self.signals) - 1,)), np.isnan(x)
+        at = np.empty(x.shape, dtype=np.int64)
+        alone.places(x, void, out=at)
+        at += shift
+        vectors += np.bincount(at.ravel(), minlength=vectors.size).reshape(vectors.shape)
         sums, squares = alone.moments(x, void)
         vectors[:, alone.sums_at] += _by_part(sums, part).astype(np.int64)
         vectors[:, alone.squares_at] += _by_part(squares, part).astype(np.int64)
-        if self.expected is not None and self.expected.is_score:
-            self.pairs.count_scores(cast(Floats, rows.columns[self.expected.answer]), part, vectors)
+        if fine is not None:
+            self.pairs.count_scores(fine, part, vectors)
 
     def _count_together(self, numbers: tuple[int, ...]) -> NumberSignals:
         """Signals that one source carries: there are as many of these as there are sources."""

@@ -104,11 +104,10 @@ class PairCounts:
 
     # ------------------------------------------------------------------------------------------------ counting
 
-    def count_scores(self, scores: Floats, part: Ints | None, out: Ints) -> None:
-        """Count predictions (n,) by score; ``out`` (parts, width of the vector)."""
-        places = score_bins(scores)
-        to = _Sink(out, np.zeros(len(places), dtype=np.int64) if part is None else part)
-        to.ones(self.slices["scores"].start, places, places >= 0, BINS)
+    def count_scores(self, fine: Ints, part: Ints | None, out: Ints) -> None:
+        """Count predictions by the fine bin (n,) of their score; ``out`` (parts, width of the vector)."""
+        to = _Sink(out, np.zeros(len(fine), dtype=np.int64) if part is None else part)
+        to.ones(self.slices["scores"].start, fine, fine >= 0, BINS)
 
     def count(self, rows: Rows, bins: Callable[[int, Column], Ints], part: Ints | None, out: Ints) -> None:
         """Count outcome rows.
