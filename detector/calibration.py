@@ -27,7 +27,7 @@ from scipy import optimize, special
 from detector.bins import Binner
 from detector.outcomes import flags, positives
 from detector.rows import Column, Rows
-from detector.score_bins import BINS, average_by_bin, score_bins
+from detector.score_bins import BINS, CUTS, MIDDLES, average_by_bin, score_bins
 from schemas.model_spec import FeaturesFrom, ModelSpec, Output, Task, performance_signal
 from schemas.performance import RATES, Calibration, Loss
 
@@ -40,6 +40,8 @@ MOST_EFFECTS: Final = 8
 """Features that may have an effect: those with the most evidence."""
 LEVEL: Final = 0.01
 ROUNDS: Final = 5
+UNLIKE: Final = 0.01
+"""Share of rows of another class than a threshold says from which it is not the one that was used."""
 _DIGITS: Final = 6
 
 
@@ -95,6 +97,26 @@ def calibrate(spec: ModelSpec, rows: Rows, binners: Sequence[Binner], dispersion
         effects={name: _rounded(effect) for name, (effect, _) in effects.items()},
         effect_variances={name: _rounded(variance) for name, (_, variance) in effects.items()},
     )
+
+
+def score_threshold(calibration: Calibration | None, usual: float) -> float | None:
+    """Find the score from which the positive class was predicted in the reference, to the hundredth or finer.
+
+    Returns
+    -------
+    float or None
+        The lower edge of the first bin in which most rows were predicted positive. None where there are no scores, or
+        ``usual`` tells the class of all but `UNLIKE` of the rows as well.
+    """
+    if calibration is None or not calibration.predicted:
+        return None
+    predicted, counts = np.array(calibration.predicted), np.array(calibration.counts)
+    by_usual = usual <= MIDDLES
+    unlike = float(counts @ np.where(by_usual, 1 - predicted, predicted)) / max(float(counts.sum()), 1.0)
+    first = int(np.argmax(predicted >= 0.5))
+    if unlike <= UNLIKE or first == 0 or predicted[first] < 0.5:
+        return None
+    return round(float(CUTS[first - 1]), 6)
 
 
 def _losses(rows: Rows, spec: ModelSpec, loss: Loss) -> Floats:

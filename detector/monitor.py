@@ -93,6 +93,7 @@ class Monitor:
         weights = importances(spec)
         self._limits = Limits(layout, log_threshold=self._threshold)
         self._report = PerformanceReport(layout)
+        self._measured: tuple[MetricStatus, ...] | None = None
         watched = [Watched(each.name, weights[each.name], each.opens) for each in references]
         watched += [Watched(name) for name in self._limits.names]
         self._incidents = Incidents(scope, Family.DRIFT, watched)
@@ -140,6 +141,7 @@ class Monitor:
         """Move the evidence of every signal by the step's rows; where River's detectors were chosen, they speak."""
         self._limits.step(step.whole, self._burst() if self._limits.names else 1.0)
         self._report.add(step.whole)
+        self._measured = None
         by_phase = {phase: self._layout.signal_counts(vector) for phase, vector in step.parts.items()}
         readings = self._engine.step(by_phase)
         self._chosen.step(step.parts, readings)
@@ -213,7 +215,10 @@ class Monitor:
         return explain(self._layout, member, reading, reference, threshold=self._threshold, mean=mean)
 
     def _metrics(self) -> tuple[MetricStatus, ...]:
-        return self._report.metrics(self._burst())
+        """Metrics after the last step; they are asked for more often than they change."""
+        if self._measured is None:
+            self._measured = self._report.metrics(self._burst())
+        return self._measured
 
     def _burst(self) -> float:
         """Rows that are worth one independent row, of the basic loss."""
@@ -277,6 +282,7 @@ class Monitor:
         self._tiers.restore(state["tiers"])
         self._limits.restore(state.get("limits", {}))
         self._report.restore(state.get("report", {}))
+        self._measured = None
         self._means.restore(state["means"])
         self._onsets.restore(state["onsets"])
         self._onset = Mark.restored(state["onset"])

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.isotonic import IsotonicRegression
 
-from detector.calibration import FEWEST_ROWS, MOST_EFFECTS
+from detector.calibration import FEWEST_ROWS, MOST_EFFECTS, score_threshold
 from detector.layout import Layout
 from detector.reference import freeze
 from detector.score_bins import BINS, CUTS, MIDDLES, average_by_bin, score_bins
@@ -71,6 +71,21 @@ def test_the_expected_error_follows_the_rule_that_predicted_the_class_whatever_i
     expected = np.array(calibration_of(spec).expected)
     at = score_bins(np.array([0.6, 0.9]))
     np.testing.assert_allclose(expected[at], [0.6, 0.1], atol=0.06)
+
+
+def test_the_threshold_that_was_used_is_found_where_the_usual_one_is_wrong(rng: np.random.Generator) -> None:
+    scores = rng.random(5_000)
+    labels = drawn(scores, rng)
+
+    def threshold_with(used: float) -> float | None:
+        predicted = ["1" if score >= used else "0" for score in scores]
+        spec = frozen_pairs(scored(), {"x": scores}, scores, labels, predicted=predicted)
+        return score_threshold(calibration_of(spec), 0.5)
+
+    assert threshold_with(0.8) == pytest.approx(0.8, abs=0.01)
+    assert threshold_with(0.05) == pytest.approx(0.05, abs=0.01)
+    assert threshold_with(0.5) is None
+    assert score_threshold(None, 0.5) is None
 
 
 def test_classes_have_the_error_rate_of_their_class(rng: np.random.Generator) -> None:
