@@ -1,9 +1,10 @@
-"""Bets on losses that are numbers: what a profile keeps so that a limit of their mean can be judged at any time.
+"""Bets against limits: what is multiplied up, row by row, to evidence that may be looked at at any time.
 
 If the mean of a loss x >= 0 is at most m, then ``E[1 + lambda (x/m - 1)] <= 1`` for each lambda in [0, 1]: the product
 over rows is what a player owns who bets against the limit in a game that is not in his favour (Waudby-Smith and Ramdas,
 "Estimating means of bounded random variables by betting"). Its logarithm is a sum over rows, but no function of their
-moments: a profile keeps it for a grid of lambda, rounded down to integers so that it stays additive and valid.
+moments: a profile keeps it for a grid of lambda, rounded down to integers so that it stays additive and valid. Metrics
+of classes are bet on in the same way, by what a row of each cell of the confusion table pays.
 """
 
 from __future__ import annotations
@@ -74,3 +75,27 @@ def loss_bets(spec: ModelSpec) -> tuple[LossBets, ...]:
         for metric, loss in LIMITED.items()
         if metric in limits
     )
+
+
+def payoffs(metric: Metric, limit: float, classes: int, *, binary: bool) -> Floats | None:
+    """Return what a bet against a limit pays for a row of each cell of the confusion table, at least -1.
+
+    The mean of the payoff is at most 0 exactly where the metric is at least ``limit``. None where a metric is no ratio
+    of means of rows, or is not read from the table.
+    """
+    size = classes if binary else classes + 1
+    hit, cells = np.eye(size), np.zeros((size, size))
+    if metric is Metric.ACCURACY and classes:
+        cells = limit - hit
+    elif not binary:
+        return None
+    elif metric is Metric.PRECISION:
+        cells[1] = limit - hit[1]
+    elif metric is Metric.RECALL:
+        cells[:, 1] = limit - hit[:, 1]
+    elif metric is Metric.F1:
+        cells[1] = cells[:, 1] = limit
+        cells[1, 1] = -2 * (1 - limit)
+    else:
+        return None
+    return np.asarray(cells / -cells.min()).ravel()

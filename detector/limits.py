@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from detector.bets import BET_UNIT, LAMBDAS, LIMITED
+from detector.bets import BET_UNIT, LAMBDAS, LIMITED, payoffs
 from detector.evidence import SignalReading
 from detector.incidents import Member
 from detector.layout import Layout
@@ -285,27 +285,3 @@ class Limits:
             setattr(self, name, state[name].copy())
         self._burst = state["burst"]
         self._readings = self._read()
-
-
-def payoffs(metric: Metric, limit: float, classes: int, *, binary: bool) -> Floats | None:
-    """Return what a bet against a limit pays for a row of each cell of the confusion table, at least -1.
-
-    The mean of the payoff is at most 0 exactly where the metric is at least ``limit``. None where a metric is no ratio
-    of means of rows, or is not read from the table.
-    """
-    size = classes if binary else classes + 1
-    hit, cells = np.eye(size), np.zeros((size, size))
-    if metric is Metric.ACCURACY and classes:
-        cells = limit - hit
-    elif not binary:
-        return None
-    elif metric is Metric.PRECISION:
-        cells[1] = limit - hit[1]
-    elif metric is Metric.RECALL:
-        cells[:, 1] = limit - hit[:, 1]
-    elif metric is Metric.F1:
-        cells[1] = cells[:, 1] = limit
-        cells[1, 1] = -2 * (1 - limit)
-    else:
-        return None
-    return np.asarray(cells / -cells.min()).ravel()

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from detector.bets import BET_UNIT, LAMBDAS, LossBets
+from detector.bets import BET_UNIT, LAMBDAS, LossBets, payoffs
 from detector.layout import Layout
-from detector.limits import Limits, payoffs
+from detector.limits import Limits
 from schemas.model_spec import ModelSpec
 from schemas.outbound import Tier
 from schemas.performance import Loss, Metric
