@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 from pydantic import ValidationError
 
 from agents.errors import OperatorError
 from agents.files import DataFile, RowReader, by_source
+from detector.calibration import score_threshold
 from detector.inference import infer_spec
 from detector.reference import freeze
 from detector.rows import Column, Rows
@@ -94,7 +95,12 @@ def draft_spec(
         raise OperatorError(f"{path}: {error}") from None
     if spec.reference.frozen is None:
         raise OperatorError(f"{path}: no reference was made")
-    return Draft(spec, spec.reference.frozen, (*notes, *reader.notes, *more))
+    threshold = spec.outcomes and score_threshold(spec.reference.frozen.calibration, spec.outcomes.threshold)
+    if spec.outcomes is not None and threshold is not None:
+        outcomes = spec.outcomes.model_copy(update={"threshold": threshold})
+        spec = spec.model_copy(update={"outcomes": outcomes})
+        more.append(f"the positive class was predicted from a score of {threshold:g} on: see `outcomes.threshold`")
+    return Draft(spec, cast(FrozenReference, spec.reference.frozen), (*notes, *reader.notes, *more))
 
 
 def _read_all(reader: RowReader, progress: Callable[[int], None]) -> tuple[Rows, dict[str, int]]:

@@ -7,7 +7,7 @@ another version, of an unknown stage or without a readable time are left out and
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, cast
@@ -253,7 +253,7 @@ class RowReader:
     def _outcomes(self, batch: pa.RecordBatch) -> list[Column | None]:
         spec, names = self.spec, self.spec.columns
         if spec.outcomes is None or not self.has_labels:
-            return [None] * sum(carried(spec, Source.OUTCOMES))
+            return [None] * (len(spec.signals) - len(spec.features) - (spec.prediction is not None))
 
         def read(name: str, kind: FeatureType) -> Column | None:
             return read_column(batch[name], kind) if name in batch.schema.names else None
@@ -264,14 +264,19 @@ class RowReader:
 
 
 def by_source(rows: Rows, spec: ModelSpec) -> list[Rows]:
-    """Split rows as they would have come on the wire: labels apart, and features where the spec says so."""
+    """Split rows as they would have come on the wire: labels apart, and features where the spec says so.
+
+    Labels know what they belong to: the features and the prediction are the context of their rows.
+    """
     split = []
+    watched = len(spec.features) + (spec.prediction is not None)
+    context = (*rows.columns[:watched], *(None for _ in rows.columns[watched:]))
     for source in Source:
         pairs = zip(rows.columns, carried(spec, source), strict=True)
         columns = tuple(column if is_carried else None for column, is_carried in pairs)
         if any(column is not None for column in columns):
             part = Rows(source, rows.offsets, rows.times, rows.stages, columns)
-            split.append(_labelled(part, spec) if source is Source.OUTCOMES else part)
+            split.append(_labelled(replace(part, context=context), spec) if source is Source.OUTCOMES else part)
     return [part for part in split if len(part)]
 
 
@@ -287,11 +292,16 @@ def _labelled(rows: Rows, spec: ModelSpec) -> Rows:
 
 def _only(rows: Rows, keep: NDArray[np.bool_]) -> Rows:
     chosen = np.flatnonzero(keep)
-    columns = tuple(
+    context = None if rows.context is None else _chosen(rows.context, chosen)
+    columns = _chosen(rows.columns, chosen)
+    return Rows(rows.source, rows.offsets[chosen], rows.times[chosen], rows.stages[chosen], columns, context)
+
+
+def _chosen(columns: Sequence[Column | None], chosen: NDArray[np.int64]) -> tuple[Column | None, ...]:
+    return tuple(
         column[chosen] if isinstance(column, np.ndarray) else column and [column[i] for i in chosen.tolist()]
-        for column in rows.columns
+        for column in columns
     )
-    return Rows(rows.source, rows.offsets[chosen], rows.times[chosen], rows.stages[chosen], columns)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -16,8 +16,10 @@ from rich.text import Text
 
 from detector.explain import shown_score
 from schemas.outbound import (
+    BEYOND_LIMIT,
     Change,
     DriftEvent,
+    MetricStatus,
     ModelState,
     ModelStatus,
     RetrainRequest,
@@ -82,6 +84,26 @@ def signals_table(signals: Sequence[SignalStatus]) -> Table:
     return table
 
 
+def metrics_table(metrics: Sequence[MetricStatus]) -> Table:
+    """How the model performs: as labels showed, as the reference did, and as is expected while labels are to come."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column("metric", no_wrap=True)
+    for name in ("recently", "95 %", "reference", "limit", "estimated", "95 %"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for each in metrics:
+        table.add_row(each.metric, _number(each.value), _range(each.interval), _number(each.reference),
+                      _number(each.limit), _number(each.estimate), _range(each.estimate_interval))  # fmt: skip
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def _range(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f"{interval[0]:.3g}-{interval[1]:.3g}"
+
+
 def models_table(statuses: Iterable[ModelStatus], zone: tzinfo = UTC) -> Table:
     """Where each model version stands."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
@@ -123,7 +145,9 @@ def event_line(event: DriftEvent, zone: tzinfo = UTC) -> Text:
 
 def verdict_words(verdict: SignalVerdict) -> str:
     """What changed in a signal: its mean where it has one, else the bin that changed most."""
-    if verdict.expected_mean is not None and verdict.actual_mean is not None:
+    if verdict.score_name == BEYOND_LIMIT:
+        change = f"{verdict.actual_mean:,.4g}, {shown_score(verdict)}"
+    elif verdict.expected_mean is not None and verdict.actual_mean is not None:
         change = f"mean {verdict.expected_mean:,.4g} → {verdict.actual_mean:,.4g}"
     elif verdict.bins:
         worst = verdict.bins[0]

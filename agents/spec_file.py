@@ -268,10 +268,16 @@ _SECTIONS: Final = (
     ),
     _Section(
         ("outcomes",),
-        "What came true. null: no labels are read; {}: labels are watched, and the loss that they show. threshold: "
-        "score from which the positive class counts as predicted, where there is no class. tiers: rises of the mean "
-        "loss that are minor, moderate, significant; null: 0.02, 0.05, 0.1 for an error rate, and 10 %, 25 %, 50 % "
-        "of the reference's for an absolute error.",
+        "What came true. null: no labels are read; {}: labels are watched, and the loss that they show (error, or "
+        "absolute_error for a regression). threshold: score from which the positive class counts as predicted, where "
+        "there is no class. losses: further ones to watch: false_discovery (1 - precision), miss (1 - recall), and for "
+        "a score log_loss, brier; for a regression squared_error, pinball (of the quantile). tiers: rises of a mean "
+        "loss that are minor, moderate, significant, as in {error: {minor: 0.02, moderate: 0.05, significant: 0.1}}; "
+        "those not named: just that for rates, 10 %, 25 %, 50 % of the reference's mean for others. limits: values "
+        "that a metric may not surely pass, whatever the reference was, as in {accuracy: 0.8, auc: 0.7, log_loss: "
+        "0.5}: accuracy, precision, recall, f1, auc, log_loss, brier, calibration_error; mae, mse, rmse, pinball. "
+        "limit_tier: how bad that is. estimate: whether performance is estimated while labels are still to come. "
+        "Limits and tiers can be edited here; losses are measured on the reference: run `models init --loss NAME`.",
     ),
     _Section(
         ("seasonality", "timezone"),
@@ -290,7 +296,8 @@ _SECTIONS: Final = (
         ("detectors",),
         "A signal whose evidence is an alarm of one of River's detectors instead, as in `prediction: {name: adwin, "
         "parameters: {delta: 0.002}}`: adwin, kswin, page_hinkley, and for what is no number also ddm, eddm, hddm_a, "
-        "hddm_w. Signals are feature:NAME and prediction. No false-alarm budget is kept for these.",
+        "hddm_w. Signals are feature:NAME, prediction, and with outcomes label, performance:LOSS, "
+        "estimated_performance. No false-alarm budget is kept for these.",
     ),
     _Section(
         ("retraining",),
@@ -320,5 +327,6 @@ _SECTIONS: Final = (
 _FROZEN: Final = {
     "bins": "How values are binned: edges of numbers, categories by frequency.",
     "dispersion": "How bursty the rows are: the variance of means of blocks of rows over that of independent rows.",
+    "calibration": "The loss to expect of a prediction, by its bin and by features, as its labels taught.",
     "profile": "Counts by bin and phase, encoded.",
 }

@@ -27,13 +27,13 @@ from schemas.model_spec import (
     FeatureSpec,
     FeatureType,
     ModelSpec,
-    OutcomeSpec,
     Output,
     PredictionSpec,
     Stage,
     Task,
 )
 from schemas.outbound import Change, Pane
+from schemas.performance import OutcomeSpec
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

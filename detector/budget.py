@@ -21,7 +21,7 @@ import numpy as np
 
 from detector.evidence import LEARNING_NATS, EvidenceEngine
 from detector.expectation import WHOLE
-from detector.explain import score_name
+from detector.explain import score_name, watched
 from detector.layout import Layout
 from detector.reference import baselines
 from detector.sequential import log_threshold
@@ -72,7 +72,7 @@ class SignalReach:
 
 def budget_of(spec: ModelSpec) -> Budget:
     """Derive the threshold from a spec's budget."""
-    allowed, signals = spec.false_alarms, len(spec.signals)
+    allowed, signals = spec.false_alarms, watched(spec)
     steps = steps_in(allowed.per, spec.steps)
     period = allowed.per.total_seconds()
     threshold = log_threshold(period, period / steps, signals, allowed.count)

@@ -14,9 +14,11 @@ from detector.evidence import SignalBaseline, SignalReading
 from detector.incidents import Member
 from detector.intervals import psi_interval, rise_interval
 from detector.layout import Layout
+from detector.reference import loss_of_signal
 from detector.scores import measure, psi_terms
-from schemas.model_spec import PREDICTION, CategoryBins, Loss, ModelSpec, NumberBins, feature_signal
-from schemas.outbound import BinChange, Change, DriftKind, NextTier, SignalVerdict, Tier
+from schemas.model_spec import ESTIMATED_PERFORMANCE, PREDICTION, CategoryBins, ModelSpec, NumberBins, feature_signal
+from schemas.outbound import BEYOND_LIMIT, BinChange, Change, DriftKind, NextTier, SignalVerdict, Tier
+from schemas.performance import RATES
 
 Counts = NDArray[np.float64]
 
@@ -32,22 +34,28 @@ _MEAN_MOVED: Final = 0.2
 
 def kind_of(signal: str) -> DriftKind:
     """Which of the drifts a signal shows."""
-    if signal.startswith(_PERFORMANCE):
+    if signal == ESTIMATED_PERFORMANCE or signal.startswith(_PERFORMANCE):
         return DriftKind.PERFORMANCE
     return DriftKind.PREDICTION if signal == PREDICTION else DriftKind.DATA
 
 
 def score_name(spec: ModelSpec, signal: str) -> str:
     """What the score of a signal is: ``psi``, or how much the mean loss has risen and in which unit."""
-    if kind_of(signal) is not DriftKind.PERFORMANCE:
+    loss = loss_of_signal(spec, signal)
+    if loss is None:
         return "psi"
-    return "relative_increase" if spec.loss is Loss.ABSOLUTE_ERROR else "increase"
+    return "increase" if loss in RATES else "relative_increase"
 
 
 def importances(spec: ModelSpec) -> dict[str, float]:
     """Importance of each signal: the features' own, 1 for the prediction."""
     named = {feature_signal(feature.name): feature.importance for feature in spec.features}
     return {signal: named.get(signal, 1.0) for signal in spec.signals}
+
+
+def watched(spec: ModelSpec) -> int:
+    """How many signals and limits are watched: what the false-alarm budget is split over."""
+    return len(spec.signals) + (len(spec.outcomes.limits) if spec.outcomes is not None else 0)
 
 
 def frozen_bins(spec: ModelSpec) -> Mapping[str, NumberBins | CategoryBins]:
@@ -151,7 +159,7 @@ def explain(
     """
     bins = frozen_bins(layout.spec)[member.name]
     expected = mean_of(reading.reference, bins) if isinstance(bins, NumberBins) else None
-    if reading.losses is not None:
+    if reading.losses is not None and not isinstance(bins, NumberBins):
         expected, mean = reading.losses
     return SignalVerdict(
         signal=member.name,
@@ -168,6 +176,7 @@ def explain(
         distances=distances(reading.current, reading.reference, bins),
         expected_mean=expected,
         actual_mean=mean,
+        blind_to=(DriftKind.CONCEPT,) if member.name == ESTIMATED_PERFORMANCE else (),
         bins=changed_bins(layout.binners[member.index].labels(), reading.current, reading.reference),
         detector=reading.detector,
     )
@@ -179,16 +188,16 @@ def summarise(
     """Write one sentence for people."""
     name = f"{spec.model} {spec.version}"
     if change is Change.RESOLVED:
-        return f"{name}: drift is over, none of the {len(spec.signals)} signals has a tier any more"
+        return f"{name}: drift is over, none of the {watched(spec)} signals has a tier any more"
     bins = frozen_bins(spec)
     firing = [verdict for verdict in verdicts if verdict.tier is not Tier.NONE]
-    named = [_named(verdict, bins[verdict.signal]) for verdict in firing[:MOST_NAMED]]
+    named = [_named(verdict, bins.get(verdict.signal)) for verdict in firing[:MOST_NAMED]]
     more = f" and {len(firing) - MOST_NAMED} more" if len(firing) > MOST_NAMED else ""
     when = f" since {since:%Y-%m-%d %H:%M}" if since is not None else ""
-    return f"{name}: {tier} drift{when} in {len(firing)} of {len(spec.signals)} signals: {', '.join(named)}{more}"
+    return f"{name}: {tier} drift{when} in {len(firing)} of {watched(spec)} signals: {', '.join(named)}{more}"
 
 
-def _named(verdict: SignalVerdict, bins: NumberBins | CategoryBins) -> str:
+def _named(verdict: SignalVerdict, bins: NumberBins | CategoryBins | None) -> str:
     signal = verdict.signal.removeprefix(feature_signal(""))
     said = f", alarm of {verdict.detector}" if verdict.detector is not None else ""
     return f"{signal} ({shown_score(verdict)}, {headline(bins, verdict)}{said})"
@@ -197,6 +206,8 @@ def _named(verdict: SignalVerdict, bins: NumberBins | CategoryBins) -> str:
 def shown_score(verdict: SignalVerdict) -> str:
     """Write a score with its unit."""
     match verdict.score_name:
+        case "beyond_limit":
+            return f"{verdict.score:.4g} beyond its limit"
         case "increase":
             return f"+{verdict.score:.3f}"
         case "relative_increase":
@@ -204,8 +215,10 @@ def shown_score(verdict: SignalVerdict) -> str:
     return f"PSI {verdict.score:.2f}"
 
 
-def headline(bins: NumberBins | CategoryBins, verdict: SignalVerdict) -> str:
+def headline(bins: NumberBins | CategoryBins | None, verdict: SignalVerdict) -> str:
     """Say in half a sentence what changed: the mean of a number that moved, else the bin that changed most."""
+    if verdict.score_name == BEYOND_LIMIT:
+        return f"{verdict.actual_mean:.4g}, limit {verdict.expected_mean:.4g}"
     if verdict.kind is DriftKind.PERFORMANCE:
         return f"mean {verdict.expected_mean:.4g} -> {verdict.actual_mean:.4g}"
     if isinstance(bins, NumberBins) and _moved(bins, verdict):

@@ -2,9 +2,9 @@
 
 One int64 vector holds everything that is counted of rows, in this order::
 
-    rows from features | from predictions | from outcomes | bins of signal 0 | bins of signal 1 | ... | sums | squares
+    rows from features | from predictions | from outcomes | bins of signal 0 | ... | sums | squares | pairs
 
-The third is there only where the spec has outcomes.
+The third is there only where the spec has outcomes, and pairs (``detector.pairs``) where it has predictions too.
 Bins stand in the order of ``detector.bins``. Sums and squares are those of the number signals, in integers so that
 totals subtract exactly: with z = (x - center) / scale of the reference, clipped to the feature's bounds and to
 4,096 scales, a sum adds rint(z 2^20) and a square rint(z 2^8)^2. Missing and invalid values add nothing.
@@ -22,10 +22,14 @@ from numpy.typing import NDArray
 
 from detector.bins import NumberBinner, make_binner
 from detector.counting import SQUARE_UNIT, SUM_UNIT, NumberSignal, NumberSignals
+from detector.estimation import ExpectedLoss
+from detector.pairs import PairCounts
 from detector.profile import PartKey, Profile, Vector
 from detector.rows import STAGES, Column, Rows, Source
+from detector.score_bins import score_bins
 from detector.season import Season
-from schemas.model_spec import ModelSpec, feature_signal
+from schemas.model_spec import ModelSpec, feature_signal, performance_signal
+from schemas.performance import CONDITIONAL
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -58,6 +62,10 @@ class Layout:
         One for each signal.
     slices
         Where the bins of each signal stand.
+    expected
+        The loss to expect of a prediction; None where performance is not estimated, or the reference had no labels.
+    pairs
+        Where pairs of predictions and labels are counted.
 
     Raises
     ------
@@ -77,7 +85,12 @@ class Layout:
         ends = self._head + np.cumsum([binner.width for binner in self.binners])
         self.slices = tuple(slice(int(end) - b.width, int(end)) for end, b in zip(ends, self.binners, strict=True))
         numbers = [i for i, binner in enumerate(self.binners) if isinstance(binner, NumberBinner)]
-        self.width = self.slices[-1].stop + 2 * len(numbers)
+        calibration = frozen.calibration if spec.estimates else None
+        self.expected = None if calibration is None else ExpectedLoss(spec, calibration, self.binners)
+        self.pairs = PairCounts(spec, self.slices[-1].stop + 2 * len(numbers), self.expected)
+        self.width = self.pairs.start + self.pairs.width
+        conditional = {performance_signal(loss) for loss in CONDITIONAL}
+        self._conditional = tuple(i for i, signal in enumerate(self.signals) if signal in conditional)
         self._numbers = {i: self._number(i, place, len(numbers)) for place, i in enumerate(numbers)}
         self._together: dict[tuple[int, ...], NumberSignals] = {}
         self._block_rows = min(MAX_BLOCK_ROWS, max(MIN_BLOCK_ROWS, BLOCK_CELLS // len(self.signals)))
@@ -117,6 +130,7 @@ class Layout:
             together.places(x, void, out=places[: len(numbers)])
         for line, i in enumerate(others, start=len(numbers)):
             np.add(self.binners[i].index(cast(Column, rows.columns[i])), self.slices[i].start, out=places[line])
+        expects = self.expected is not None and {self.expected.answer, *self.expected.features} <= set(carried)
         if part is not None:
             places += part * self.width
         vectors = np.bincount(places.ravel(), minlength=len(keys) * self.width).reshape(len(keys), self.width)
@@ -127,7 +141,33 @@ class Layout:
             sums, squares = together.moments(x, void)
             vectors[:, together.sums_at] = _by_part(sums, part)
             vectors[:, together.squares_at] = _by_part(squares, part)
+        if expects:
+            self._count_expected(rows, dict(zip((*numbers, *others), places, strict=True)), part, vectors)
+        if rows.source is Source.OUTCOMES:
+            self.pairs.count(rows, lambda i, column: self.binners[i].index(column), part, vectors)
         return Profile({key: vectors[i].copy() for i, key in enumerate(keys)})
+
+    def _count_expected(self, rows: Rows, places: dict[int, Ints], part: Ints | None, vectors: Vector) -> None:
+        """Count the losses to expect of predictions, as the signal that they are, and predictions by their score.
+
+        ``places`` holds the positions (n,) of their bins in all vectors side by side, by signal.
+        """
+        if self.expected is None:
+            return
+        prediction = cast(Column, rows.columns[self.expected.answer])
+        fine = score_bins(cast(Floats, prediction)) if self.expected.is_score else None
+        shift = 0 if part is None else part * self.width
+        x = self.expected.of(prediction, lambda i: places[i] - shift - self.slices[i].start, fine=fine)[None, :]
+        alone, void = self._count_together((len(self.signals) - 1,)), np.isnan(x)
+        at = np.empty(x.shape, dtype=np.int64)
+        alone.places(x, void, out=at)
+        at += shift
+        vectors += np.bincount(at.ravel(), minlength=vectors.size).reshape(vectors.shape)
+        sums, squares = alone.moments(x, void)
+        vectors[:, alone.sums_at] += _by_part(sums, part).astype(np.int64)
+        vectors[:, alone.squares_at] += _by_part(squares, part).astype(np.int64)
+        if fine is not None:
+            self.pairs.count_scores(fine, part, vectors)
 
     def _count_together(self, numbers: tuple[int, ...]) -> NumberSignals:
         """Signals that one source carries: there are as many of these as there are sources."""
@@ -162,6 +202,10 @@ class Layout:
         """Rows of features and of predictions; a label is no row of its own."""
         return int(vector[ROWS_AT[Source.FEATURES]]) + int(vector[ROWS_AT[Source.PREDICTIONS]])
 
+    def label_rows(self, vector: Vector) -> int:
+        """Rows of outcomes."""
+        return int(vector[ROWS_AT[Source.OUTCOMES]]) if self.spec.outcomes is not None else 0
+
     def step_rows(self, vector: Vector) -> int:
         """Rows of the source that has the most: a prediction and its label are not two rows to judge."""
         return int(vector[: self._head].max())
@@ -169,9 +213,14 @@ class Layout:
     def signal_counts(self, vector: Vector) -> list[Vector]:
         """Rows in each bin, by signal (views of shape (B,)).
 
-        A row counts in every signal that its source carries, so a signal's counts add up to those rows.
+        A row counts in every signal that its source carries, so a signal's counts add up to those rows; but losses
+        that only some rows have (``schemas.performance.CONDITIONAL``) count those rows only.
         """
-        return [vector[where] for where in self.slices]
+        counts = [vector[where] for where in self.slices]
+        for signal in self._conditional:
+            counts[signal] = counts[signal].copy()
+            counts[signal][-2] = 0  # missing
+        return counts
 
     def mean(self, vector: Vector, signal: int) -> float | None:
         """Mean of a number signal over the values counted; None for a category, or without any value."""

@@ -20,19 +20,23 @@ from detector.evidence import EvidenceEngine, SignalReading
 from detector.explain import explain, importances, summarise, surely_drifted
 from detector.incidents import IncidentChange, Incidents, Member, Watched
 from detector.layout import Layout
+from detector.limits import Limits
 from detector.means import RecentMeans
 from detector.onsets import Mark, Onsets
 from detector.recent import HALF_LIVES
 from detector.reference import baselines
+from detector.reports import PerformanceReport
 from detector.steps import OpenStep, PaneCounts, StepClock
 from detector.tiers import Tiers
-from schemas.model_spec import ModelSpec, OffsetRange, Stage
+from schemas.model_spec import ModelSpec, OffsetRange, Stage, performance_signal
 from schemas.outbound import (
     Change,
     DriftEvent,
+    DriftKind,
     Family,
     IncidentStatus,
     Lineage,
+    MetricStatus,
     Response,
     Severity,
     SignalStatus,
@@ -87,7 +91,11 @@ class Monitor:
         self._onset = Mark()
         scope = f"{spec.model}/{spec.version}/{stage}/{layout.spec_hash}"
         weights = importances(spec)
+        self._limits = Limits(layout, log_threshold=self._threshold)
+        self._report = PerformanceReport(layout)
+        self._measured: tuple[MetricStatus, ...] | None = None
         watched = [Watched(each.name, weights[each.name], each.opens) for each in references]
+        watched += [Watched(name) for name in self._limits.names]
         self._incidents = Incidents(scope, Family.DRIFT, watched)
         self._readings: Sequence[SignalReading] = self._chosen.overlay(self._engine.step({}))
         self._steps: deque[Step] = deque(maxlen=STEPS_NAMED)
@@ -131,6 +139,9 @@ class Monitor:
 
     def _judge(self, step: OpenStep) -> None:
         """Move the evidence of every signal by the step's rows; where River's detectors were chosen, they speak."""
+        self._limits.step(step.whole, self._burst() if self._limits.names else 1.0)
+        self._report.add(step.whole)
+        self._measured = None
         by_phase = {phase: self._layout.signal_counts(vector) for phase, vector in step.parts.items()}
         readings = self._engine.step(by_phase)
         self._chosen.step(step.parts, readings)
@@ -143,15 +154,17 @@ class Monitor:
         for index, tier in self._tiers.update(self._readings).items():
             self._engine.reset(index, above=tier.rank)
             self._chosen.reset(index)
+        limits = self._limits.readings()
         change = self._incidents.update(
-            self._tiers.current,
-            self._readings,
+            [*self._tiers.current, *(limit.tier for limit in limits)],
+            [*self._readings, *self._limits.signals()],
             step=self._judged_steps,
             moment="/".join(f"{each.topic}:{each.partition}:{each.to_offset}" for each in now.offsets),
             time=math.nan if now.time is None else now.time,
         )
         if change is not None and change.change is Change.OPENED:
-            self._onset = self._onsets.earliest(member.name for member in change.incident.members)
+            names = {member.name for member in change.incident.members} & set(self._layout.signals)
+            self._onset = self._onsets.earliest(sorted(names)) if names else now
         return change
 
     def _emit(self, change: IncidentChange, offsets: tuple[OffsetRange, ...]) -> DriftEvent:
@@ -182,7 +195,8 @@ class Monitor:
             since_offsets=self._onset.ranges_until(offsets),
             resolved_at=now if resolved else None,
             signals=verdicts,
-            signals_watched=len(self._spec.signals),
+            signals_watched=len(self._spec.signals) + len(self._limits.names),
+            performance=self._metrics() if any(v.kind is DriftKind.PERFORMANCE for v in verdicts) else (),
             surely_drifted=surely_drifted(self._readings, self._threshold),
             lineage=Lineage(
                 spec_hash=self._layout.spec_hash,
@@ -193,10 +207,25 @@ class Monitor:
         )
 
     def _verdict(self, member: Member) -> SignalVerdict:
+        if member.name in self._limits.names:
+            return self._limits.verdict(member)
         reading = self._readings[member.index]
         mean = self._means.mean(member.index, reading.half_life)
         reference = self._references[member.index]
         return explain(self._layout, member, reading, reference, threshold=self._threshold, mean=mean)
+
+    def _metrics(self) -> tuple[MetricStatus, ...]:
+        """Metrics after the last step; they are asked for more often than they change."""
+        if self._measured is None:
+            self._measured = self._report.metrics(self._burst())
+        return self._measured
+
+    def _burst(self) -> float:
+        """Rows that are worth one independent row, of the basic loss."""
+        if self._spec.loss is None:
+            return 1.0
+        _, _, burst = self._engine.nulls()
+        return float(burst[self._layout.signals.index(performance_signal(self._spec.loss))])
 
     # --------------------------------------------------------------------------------------------- what is known
 
@@ -220,7 +249,9 @@ class Monitor:
                     detector=reading.detector,
                 )
                 for reading, tier in zip(self._readings, self._tiers.current, strict=True)
-            ),
+            )
+            + self._limits.statuses(),
+            "performance": self._metrics(),
         }
 
     def state(self) -> dict[str, Any]:
@@ -231,6 +262,8 @@ class Monitor:
             "engine": self._engine.state(),
             "chosen": self._chosen.state(),
             "tiers": self._tiers.state(),
+            "limits": self._limits.state(),
+            "report": self._report.state(),
             "means": self._means.state(),
             "onsets": self._onsets.state(),
             "onset": self._onset.state(),
@@ -247,6 +280,9 @@ class Monitor:
         self._engine.restore(state["engine"])
         self._chosen.restore(state.get("chosen", {}))  # states of 0.1.0 have none
         self._tiers.restore(state["tiers"])
+        self._limits.restore(state.get("limits", {}))
+        self._report.restore(state.get("report", {}))
+        self._measured = None
         self._means.restore(state["means"])
         self._onsets.restore(state["onsets"])
         self._onset = Mark.restored(state["onset"])

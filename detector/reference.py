@@ -7,14 +7,17 @@ what the evidence engine compares with. Rows of all stages count alike in a refe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.bins import boolean_bins, fit_category_bins, fit_number_bins, make_binner
+from detector.bins import boolean_bins, fit_category_bins, fit_loss_bins, fit_number_bins, make_binner
+from detector.calibration import calibrate
 from detector.dispersion import overdispersion
+from detector.estimation import ExpectedLoss
 from detector.evidence import SignalBaseline
 from detector.expectation import WHOLE
 from detector.layout import Layout
@@ -22,13 +25,12 @@ from detector.profile import Profile, Vector
 from detector.rows import STAGES, TRUE, Column, Rows, Source, carried, signal_types
 from detector.season import Season
 from schemas.model_spec import (
-    LOSS_TIERS,
+    ESTIMATED_PERFORMANCE,
     PREDICTION,
     Bins,
     CategoryBins,
     FeatureType,
     FrozenReference,
-    LossTiers,
     ModelSpec,
     NumberBins,
     OffsetRange,
@@ -37,8 +39,12 @@ from schemas.model_spec import (
     TierSpec,
     performance_signal,
 )
+from schemas.performance import CONDITIONAL, RATES, Calibration, Loss, LossTiers
 
+Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+_CONDITIONAL: Final = frozenset(performance_signal(loss) for loss in CONDITIONAL)
 
 _STAGE: Final = STAGES.index(Stage.PRODUCTION)
 """Where a reference's rows are counted, whatever their own stage."""
@@ -77,24 +83,23 @@ def freeze(
     pieces = [piece for piece in pieces if len(piece)]
     if not pieces:
         raise ValueError(f"the reference of {spec.model} {spec.version} has no rows")
-    carriers = [_carrier(spec, i, pieces) for i in range(len(spec.signals))]
     bins: dict[str, Bins] = {}
     dispersion: dict[str, float] = {}
+    calibration: Calibration | None = None
     phases = {id(piece): _phases(spec, piece) for piece in pieces}
-    for i, (signal, kind, piece) in enumerate(zip(spec.signals, signal_types(spec), carriers, strict=True)):
-        if piece is None:
+    for i, (signal, kind) in enumerate(zip(spec.signals, signal_types(spec), strict=True)):
+        if signal == ESTIMATED_PERFORMANCE:
+            calibration = _calibration(spec, pieces, bins, dispersion)
+            piece, column = _expected_losses(spec, pieces, bins, calibration)
+        else:
+            piece = _carrier(spec, i, pieces)
+            column = None if piece is None else piece.columns[i]
+        if piece is None or column is None:
             bins[signal], dispersion[signal] = _fit(np.empty(0) if kind is FeatureType.NUMBER else [], kind), 1.0
             continue
-        column = cast(Column, piece.columns[i])
-        bins[signal] = _fit(column, kind)
-        binner = make_binner(bins[signal])
-        phi = overdispersion(
-            binner.index(column),
-            binner.width,
-            ordered=isinstance(bins[signal], NumberBins),
-            phases=phases[id(piece)],
-            trending=_improves(spec, signal),
-        )
+        is_loss = kind is FeatureType.NUMBER and loss_of_signal(spec, signal) is not None
+        bins[signal] = fit_loss_bins(cast(Floats, column)) if is_loss else _fit(column, kind)
+        phi = _overdispersion(spec, signal, column, bins[signal], phases[id(piece)])
         dispersion[signal] = round(phi, 4)
     since, until = _period(pieces)
     frozen = FrozenReference(
@@ -106,6 +111,7 @@ def freeze(
         declared=declared,
         bins=bins,
         dispersion=dispersion,
+        calibration=calibration,
         profile="",
     )
     profile = _count(Layout(_with(spec, frozen)), pieces)
@@ -124,6 +130,42 @@ def _carrier(spec: ModelSpec, index: int, pieces: Sequence[Rows]) -> Rows | None
     if carried(spec, Source.OUTCOMES)[index]:
         return None
     raise ValueError(f"no rows of the reference carry {signal}")
+
+
+def _overdispersion(spec: ModelSpec, signal: str, column: Column, bins: Bins, phases: Ints | None) -> float:
+    """How bursty the rows of a signal are; of a loss that only some rows have, those rows."""
+    binner = make_binner(bins)
+    places = binner.index(column)
+    if signal in _CONDITIONAL:
+        having = places < binner.width - 2
+        places, phases = places[having], None if phases is None else phases[having]
+    ordered, trending = isinstance(bins, NumberBins), _improves(spec, signal)
+    return overdispersion(places, binner.width, ordered=ordered, phases=phases, trending=trending)
+
+
+def _calibration(
+    spec: ModelSpec, pieces: Sequence[Rows], bins: dict[str, Bins], dispersion: dict[str, float]
+) -> Calibration | None:
+    """What the labelled rows tell of the loss to expect; None where there are none, or too few."""
+    labelled = [piece for piece in pieces if piece.source is Source.OUTCOMES and piece.context is not None]
+    if spec.loss is None or not labelled:
+        return None
+    binners = [make_binner(bins[signal]) for signal in spec.signals if signal in bins]
+    phi = dispersion[performance_signal(spec.loss)]
+    return calibrate(spec, Rows.concat(labelled), binners, phi)
+
+
+def _expected_losses(
+    spec: ModelSpec, pieces: Sequence[Rows], bins: dict[str, Bins], calibration: Calibration | None
+) -> tuple[Rows | None, Column | None]:
+    """The loss to expect of the predictions in the reference, and the rows that they are."""
+    piece = None if calibration is None else _carrier(spec, len(spec.features), pieces)
+    if piece is None or calibration is None:
+        return None, None
+    rows, binners = piece, [make_binner(bins[signal]) for signal in spec.signals if signal in bins]
+    expected = ExpectedLoss(spec, calibration, binners)
+    column = cast(Column, rows.columns[expected.answer])
+    return rows, expected.of(column, lambda i: binners[i].index(cast(Column, rows.columns[i])))
 
 
 def _fit(column: Column, kind: FeatureType) -> Bins:
@@ -155,7 +197,7 @@ def _count(layout: Layout, pieces: Sequence[Rows]) -> Profile:
     profile = Profile()
     for piece in pieces:
         stages = np.full(len(piece), _STAGE, dtype=np.int8)
-        profile.add(layout.count(Rows(piece.source, piece.offsets, piece.times, stages, piece.columns)))
+        profile.add(layout.count(replace(piece, stages=stages)))
     return profile
 
 
@@ -168,25 +210,28 @@ def baselines(spec: ModelSpec, layout: Layout) -> list[SignalBaseline]:
         If the spec has no frozen reference, or its profile is damaged.
     """
     frozen, phases = _frozen(spec), reference_vectors(spec, layout)
+    counts = {phase: layout.signal_counts(vector) for phase, vector in phases.items()}
     return [
-        _baseline(spec, signal, _expected(frozen.bins[signal], {key: vector[where] for key, vector in phases.items()}))
-        for signal, where in zip(spec.signals, layout.slices, strict=True)
+        _baseline(spec, signal, _expected(frozen.bins[signal], {phase: each[i] for phase, each in counts.items()}))
+        for i, signal in enumerate(spec.signals)
     ]
 
 
 def _baseline(spec: ModelSpec, signal: str, phases: dict[int, Ints]) -> SignalBaseline:
+    if not phases[WHOLE].any():
+        phases = {WHOLE: _nothing_known(len(phases[WHOLE]))}
     frozen = cast(FrozenReference, spec.reference.frozen)
     bins, losses = frozen.bins[signal], None
     tiers: TierSpec | LossTiers = spec.tiers
-    if spec.loss is not None and signal == performance_signal(spec.loss):
-        losses = loss_of_bins(bins, phases[WHOLE])
-        tiers = (spec.outcomes and spec.outcomes.tiers) or LOSS_TIERS[spec.loss]
+    if spec.outcomes is not None and (loss := loss_of_signal(spec, signal)) is not None:
+        losses = loss_of_bins(bins, phases[WHOLE], relative=loss not in RATES)
+        tiers = spec.outcomes.tiers_of(loss)
     return SignalBaseline(
         name=signal,
         phases=phases,
         ordered=isinstance(bins, NumberBins),
         dispersion=max(frozen.dispersion.get(signal, 1.0), 1.0),
-        opens=spec.learning == "frozen" or signal != PREDICTION,
+        opens=spec.learning == "frozen" or signal not in (PREDICTION, ESTIMATED_PERFORMANCE),
         thresholds=(tiers.minor, tiers.moderate, tiers.significant),
         losses=losses,
         follows=_improves(spec, signal),
@@ -195,14 +240,32 @@ def _baseline(spec: ModelSpec, signal: str, phases: dict[int, Ints]) -> SignalBa
 
 def _improves(spec: ModelSpec, signal: str) -> bool:
     """Whether a signal is the loss of a model that keeps learning."""
-    is_loss = spec.loss is not None and signal == performance_signal(spec.loss)
-    return is_loss and spec.learning == "continuous"
+    return spec.learning == "continuous" and signal in map(performance_signal, spec.losses)
 
 
-def loss_of_bins(bins: Bins, counts: Ints) -> NDArray[np.float64]:
-    """Say what a row in each bin of a loss costs, (B,): an error 1, an absolute error its share of the mean one.
+def _nothing_known(width: int) -> Ints:
+    """Counts of a signal that the reference has not: one row in which it is missing, which is too few to judge by."""
+    counts = np.zeros(width, dtype=np.int64)
+    counts[-2] = 1
+    return counts
+
+
+def loss_of_signal(spec: ModelSpec, signal: str) -> Loss | None:
+    """Which loss a signal watches, be it estimated; None where it watches none."""
+    if signal == ESTIMATED_PERFORMANCE:
+        return spec.loss
+    return next((loss for loss in spec.losses if signal == performance_signal(loss)), None)
+
+
+def loss_of_bins(bins: Bins, counts: Ints, *, relative: bool | None = None) -> NDArray[np.float64]:
+    """Say what a row in each bin of a loss costs, (B,): itself, or its share of the reference's mean.
 
     Rows without a known loss stand for the reference's mean, so that they neither raise nor lower it.
+
+    Parameters
+    ----------
+    relative
+        Whether costs are shares of the mean; None: those of numbers are.
     """
     if isinstance(bins, CategoryBins):
         costs = np.array([float(name == TRUE) for name in bins.categories] + [np.nan] * 4)
@@ -212,7 +275,8 @@ def loss_of_bins(bins: Bins, counts: Ints) -> NDArray[np.float64]:
     rows = int(counts[known].sum())
     mean = float(counts[known] @ costs[known]) / rows if rows else 0.0
     costs[~known] = mean
-    return costs / mean if isinstance(bins, NumberBins) and mean > 0 else costs
+    relative = isinstance(bins, NumberBins) if relative is None else relative
+    return costs / mean if relative and mean > 0 else costs
 
 
 def reference_vectors(spec: ModelSpec, layout: Layout) -> dict[int, Vector]:

@@ -23,7 +23,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.model_spec import FeatureType, Loss, ModelSpec, Output, Stage, Task
+from schemas.model_spec import ESTIMATED_PERFORMANCE, FeatureType, ModelSpec, Output, Stage, Task
+from schemas.performance import RATES
 
 STAGES: Final[tuple[Stage, ...]] = tuple(Stage)
 """``Rows.stages`` holds indices into this."""
@@ -144,8 +145,9 @@ def signal_types(spec: ModelSpec) -> tuple[FeatureType, ...]:
         types.append(FeatureType.CATEGORY if spec.prediction.output is Output.CLASS else FeatureType.NUMBER)
     if spec.outcomes is not None:
         types.append(FeatureType.NUMBER if spec.task is Task.REGRESSION else FeatureType.CATEGORY)
-    if spec.loss is not None:
-        types.append(LOSS_TYPES[spec.loss])
+    types += [FeatureType.BOOLEAN if loss in RATES else FeatureType.NUMBER for loss in spec.losses]
+    if spec.estimates:
+        types.append(FeatureType.NUMBER)
     return tuple(types)
 
 
@@ -153,17 +155,14 @@ def carried(spec: ModelSpec, source: Source) -> tuple[bool, ...]:
     """Which of ``spec.signals`` the source carries.
 
     Features come from the stream that ``features_from`` names, the prediction from the predictions, and what depends on
-    the label from the outcomes.
+    the label from the outcomes. Nobody carries the estimated performance: the layout makes it of a row's prediction and
+    features.
     """
-    others = len(spec.signals) - len(spec.features)
     prediction = 0 if spec.prediction is None else 1
     features = source.value == spec.features_from.value
+    others = spec.signals[len(spec.features) + prediction :]
     return (
         *(features,) * len(spec.features),
         *(source is Source.PREDICTIONS,) * prediction,
-        *(source is Source.OUTCOMES,) * (others - prediction),
+        *(source is Source.OUTCOMES and signal != ESTIMATED_PERFORMANCE for signal in others),
     )
-
-
-LOSS_TYPES: Final = {Loss.ERROR: FeatureType.BOOLEAN, Loss.ABSOLUTE_ERROR: FeatureType.NUMBER}
-"""How a loss is binned."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 from difflib import get_close_matches
 from enum import StrEnum
@@ -15,12 +16,16 @@ from pydantic import AwareDatetime, Field, ValidationInfo, field_validator, mode
 
 from schemas.base import Duration, FeatureName, Name, Outbound
 from schemas.detectors import MOST_DETECTORS, ZEROS_AND_ONES, DetectorSpec
+from schemas.performance import BASIC_LOSS, LOSSES_OF, METRICS_OF, RATES, Calibration, Loss, OutcomeSpec
 
 PREDICTION = "prediction"
 """The name of the signal that watches what the model answers."""
 
 LABEL = "label"
 """The name of the signal that watches what came true."""
+
+ESTIMATED_PERFORMANCE = "estimated_performance"
+"""The name of the signal that watches the loss to expect while labels are still to come."""
 
 _LATER: Final = ("detectors", "outcomes")
 """Fields that came after the first specs were registered: at their defaults they are no part of a spec's hash."""
@@ -87,15 +92,6 @@ class Output(StrEnum):
     NUMBER = "number"
 
 
-class Loss(StrEnum):
-    """What a prediction costs once its label is known."""
-
-    ERROR = "error"
-    """1 where another class came true than was predicted."""
-    ABSOLUTE_ERROR = "absolute_error"
-    """Distance of the number predicted from the one that came true."""
-
-
 class FeatureSpec(Outbound):
     """One feature of the model."""
 
@@ -119,36 +115,6 @@ class PredictionSpec(Outbound):
     output: Output
     positive_class: str | None = None
     """For a binary task: the class whose probability is the score, used when events carry probabilities only."""
-
-
-class LossTiers(Outbound):
-    """Rises of the mean loss from which performance counts as worse: minor, moderate, significant."""
-
-    minor: float = Field(gt=0.0)
-    moderate: float = Field(gt=0.0)
-    significant: float = Field(gt=0.0)
-
-    @model_validator(mode="after")
-    def _tiers_are_ordered(self) -> Self:
-        if not self.minor <= self.moderate <= self.significant:
-            raise ValueError("loss tiers must be ordered: minor <= moderate <= significant")
-        return self
-
-
-LOSS_TIERS: Final = {
-    Loss.ERROR: LossTiers(minor=0.02, moderate=0.05, significant=0.1),
-    Loss.ABSOLUTE_ERROR: LossTiers(minor=0.1, moderate=0.25, significant=0.5),
-}
-"""Defaults: an error rate in its own unit, an absolute error in units of the reference's mean absolute error."""
-
-
-class OutcomeSpec(Outbound):
-    """Labels come for the predictions, at once or late: they are watched, and the loss that they show."""
-
-    threshold: float = Field(default=0.5, ge=0.0, le=1.0)
-    """Score from which the positive class counts as predicted, where events carry no class."""
-    tiers: LossTiers | None = None
-    """None: 0.02, 0.05, 0.1 for an error rate; 10 %, 25 %, 50 % of the reference's loss for an absolute error."""
 
 
 class FalseAlarmBudget(Outbound):
@@ -270,6 +236,8 @@ class FrozenReference(Outbound):
     """By signal name."""
     dispersion: dict[str, float] = Field(default_factory=dict)
     """By signal name: variance of block means over that of independent rows, at least 1."""
+    calibration: Calibration | None = None
+    """What its labels tell of the loss to expect; null where it has none."""
     profile: str
     """Counts by phase: a profile as ``detector.profile`` encodes it (base64 of deflated int64)."""
 
@@ -329,17 +297,17 @@ class ModelSpec(Outbound):
     ) -> dict[str, DetectorSpec]:
         """Refuse what is no signal, and detectors of zeros and ones for numbers."""
         features, prediction = info.data.get("features"), info.data.get("prediction")
-        if features is None or "prediction" not in info.data:
+        if features is None or not {"task", "prediction", "outcomes"} <= info.data.keys():
             return value  # they have faults of their own, which are told
         numbers = {feature_signal(each.name): each.type is FeatureType.NUMBER for each in features}
         if prediction is not None:
             numbers[PREDICTION] = prediction.output is not Output.CLASS
-        if info.data.get("outcomes") is not None:
-            is_regression = info.data.get("task") is Task.REGRESSION
-            numbers[LABEL] = is_regression
-            if prediction is not None:
-                loss = Loss.ABSOLUTE_ERROR if is_regression else Loss.ERROR
-                numbers[performance_signal(loss)] = is_regression
+        task, outcomes = info.data["task"], info.data["outcomes"]
+        if outcomes is not None:
+            numbers[LABEL] = task is Task.REGRESSION
+        if outcomes is not None and prediction is not None:
+            numbers |= {performance_signal(loss): loss not in RATES for loss in _losses(task, outcomes)}
+            numbers |= {ESTIMATED_PERFORMANCE: True} if outcomes.estimate else {}
         if faults := [fault for each in sorted(value) if (fault := _unreadable(each, value[each], numbers))]:
             raise ValueError("; ".join(faults))
         return value
@@ -362,23 +330,67 @@ class ModelSpec(Outbound):
                 raise ValueError(f"reference and features disagree about {odd}: run `driftline models init` again")
         return self
 
+    @model_validator(mode="after")
+    def _outcomes_fit_the_task(self) -> Self:
+        """Refuse losses and limits that cannot be computed, and say what can."""
+        if self.outcomes is None:
+            return self
+        output = self.prediction.output if self.prediction is not None else ""
+        losses, metrics = (table.get((self.task, output), ()) for table in (LOSSES_OF, METRICS_OF))
+        named: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+            "losses": (self.outcomes.losses, losses),
+            "tiers": (tuple(self.outcomes.tiers), losses),
+            "limits": (tuple(self.outcomes.limits), metrics),
+        }
+        for field, (asked, known) in named.items():
+            if odd := [each for each in asked if each not in known]:
+                raise ValueError(f"outcomes.{field}: {', '.join(odd)} cannot be computed for {self._answered}: "
+                                 f"choose among {', '.join(known) or 'none'}{self._would_help(odd)}")  # fmt: skip
+        return self
+
+    @property
+    def _answered(self) -> str:
+        output = "no prediction" if self.prediction is None else f"the output {self.prediction.output}"
+        return f"the task {self.task} with {output}"
+
+    def _would_help(self, odd: Sequence[str]) -> str:
+        if self.prediction is None:
+            return ", or say under `prediction` what the model answers"
+        scored = {*LOSSES_OF[Task.BINARY, Output.SCORE], *METRICS_OF[Task.BINARY, Output.SCORE]}
+        lacks_score = self.task is Task.BINARY and self.prediction.output is Output.CLASS and set(odd) <= scored
+        return ", or set prediction.output to score" if lacks_score else ""
+
     @property
     def loss(self) -> Loss | None:
-        """What is watched of the performance; None where there are no predictions or no labels."""
+        """The loss that is always watched; None where there are no predictions or no labels."""
+        return self.losses[0] if self.losses else None
+
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """What is watched of the performance, the basic loss first; none without predictions or labels."""
         if self.outcomes is None or self.prediction is None:
-            return None
-        return Loss.ABSOLUTE_ERROR if self.task is Task.REGRESSION else Loss.ERROR
+            return ()
+        return _losses(self.task, self.outcomes)
+
+    @property
+    def estimates(self) -> bool:
+        """Whether performance is estimated while labels are still to come."""
+        return self.loss is not None and self.outcomes is not None and self.outcomes.estimate
 
     @property
     def signals(self) -> tuple[str, ...]:
-        """Names of the signals in the order of the profile's layout: features, the prediction, the label, the loss."""
+        """Names of the signals in the order of the profile's layout.
+
+        Features, the prediction, the label, the losses, and the estimated performance.
+        """
         names = [feature_signal(feature.name) for feature in self.features]
         if self.prediction is not None:
             names.append(PREDICTION)
         if self.outcomes is not None:
             names.append(LABEL)
-        if self.loss is not None:
-            names.append(performance_signal(self.loss))
+        names += [performance_signal(loss) for loss in self.losses]
+        if self.estimates:
+            names.append(ESTIMATED_PERFORMANCE)
         return tuple(names)
 
     @property
@@ -392,6 +404,10 @@ class ModelSpec(Outbound):
             }
         content = json.dumps(dumped, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _losses(task: Task, outcomes: OutcomeSpec) -> tuple[Loss, ...]:
+    return tuple(dict.fromkeys([BASIC_LOSS[task], *outcomes.losses]))
 
 
 def _unreadable(signal: str, detector: DetectorSpec, numbers: dict[str, bool]) -> str | None:

@@ -14,6 +14,10 @@ from pydantic import AwareDatetime, Field
 from schemas.base import Outbound
 from schemas.detectors import DetectorName
 from schemas.model_spec import OffsetRange, Stage
+from schemas.performance import Metric
+
+BEYOND_LIMIT = "beyond_limit"
+"""The score of a limit: how far the metric is beyond it."""
 
 
 class Tier(StrEnum):
@@ -116,7 +120,8 @@ class SignalVerdict(Outbound):
     score: float
     """Effect size in ``score_name``'s unit, small-sample bias removed."""
     score_name: str = "psi"
-    """``psi``; of a loss ``increase``, or ``relative_increase`` in units of the reference's mean."""
+    """``psi``; of a loss ``increase``, or ``relative_increase`` in units of the reference's mean; of a limit
+    ``beyond_limit``, in the metric's unit."""
     score_interval: tuple[float, float] | None = None
     """Confidence interval of the score, about 95 %, for this one look."""
     evidence: float
@@ -134,6 +139,8 @@ class SignalVerdict(Outbound):
     actual_mean: float | None = None
     bins: tuple[BinChange, ...] = ()
     """The bins that changed most, largest contribution first."""
+    blind_to: tuple[DriftKind, ...] = ()
+    """Drifts that the signal cannot see: an estimate of performance does not see concept drift."""
     detector: DetectorName | None = None
     """The detector of River's that speaks for the signal, where the spec chose one: ``evidence`` is then ``threshold``
     while its alarm counts and 0 otherwise, and no false-alarm budget is kept."""
@@ -203,6 +210,8 @@ class DriftEvent(Outbound):
     signals: tuple[SignalVerdict, ...]
     """The signals of the incident, by tier, then score x importance; those that went quiet have tier none."""
     signals_watched: int
+    performance: tuple[MetricStatus, ...] = ()
+    """Metrics of the model, where a signal of performance is part of the incident."""
     surely_drifted: tuple[str, ...] = ()
     """Signals whose change is sure when all are looked at together, most evidence first: the k with the most evidence
     need the threshold less log k (e-BH), so that one which misses it alone may stand here beside others."""
@@ -276,6 +285,29 @@ class SignalStatus(Outbound):
     """As in a signal of a drift event."""
 
 
+class MetricStatus(Outbound):
+    """A metric of the model over recent rows, about 6,000 of them, half of their weight on the last 2,048."""
+
+    metric: Metric
+    value: float | None = None
+    """Of predictions whose label has come; null while there are none."""
+    interval: tuple[float, float] | None = None
+    """95 % confidence interval of the value, for one look, wider where rows come in bursts."""
+    rows: float = 0.0
+    """Effective rows behind the value."""
+    reference: float | None = None
+    """Of the reference."""
+    limit: float | None = None
+    """The spec's absolute limit."""
+    estimate: float | None = None
+    """Expected of recent predictions, without their labels: it sees no concept drift."""
+    estimate_interval: tuple[float, float] | None = None
+    """In which their metric lies in 95 % of cases, if the concept has not changed."""
+    correction: float | None = None
+    """What labels that came taught the estimate, and is part of it: how far realised performance was from it, shrunken
+    towards 0; null where the estimate is not corrected."""
+
+
 class ModelStatus(Outbound):
     """Where a model version stands in one stage; compacted by (model, version, stage)."""
 
@@ -300,6 +332,8 @@ class ModelStatus(Outbound):
     """Offsets that retention removed before they could be counted."""
     invalid: dict[str, int] = Field(default_factory=dict)
     """Values not of their feature's type, by feature."""
+    performance: tuple[MetricStatus, ...] = ()
+    """Metrics, where labels are read: as they came true, and as they are expected."""
     note: str | None = None
     """What a person should know, such as a refused second spec."""
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from agents.cli.common import BootstrapServers, err, out, reach, run_quietly, settings_for, taught
 from schemas.model_spec import FeaturesFrom, ModelSpec, Seasonality, Task
+from schemas.performance import Loss
 
 if TYPE_CHECKING:
     from agents.drafts import Draft
@@ -43,6 +44,8 @@ def init(
     score_column: Annotated[str, typer.Option(help="Probability of the positive class.")] = "score",
     label_column: Annotated[str, typer.Option(help="The truth; not a feature.")] = "label",
     outcomes: Annotated[bool, typer.Option("--outcomes", help="Watch the labels, and the loss they show.")] = False,
+    loss: Annotated[list[Loss] | None, typer.Option(help="A further loss to watch (may be repeated); labels are then "
+                    "watched too.", show_default=False)] = None,
     version_column: Annotated[str, typer.Option(help="Rows of other versions are left out.")] = "version",
     stage_column: Annotated[str, typer.Option(help="production, shadow or canary; not a feature.")] = "stage",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the output.")] = False,
@@ -63,7 +66,7 @@ def init(
     from agents.errors import OperatorError
     from agents.spec_file import write_spec
     from detector.budget import reach_of
-    from schemas.model_spec import ColumnNames, OutcomeSpec
+    from schemas.model_spec import ColumnNames
 
     name = model or train.name.split(".")[0]
     target = output or Path(f"{name}-{version}.yaml".replace("/", "-"))
@@ -73,8 +76,8 @@ def init(
                           version=version_column, stage=stage_column)  # fmt: skip
     fields: dict[str, Any] = {"owner": owner, "seasonality": seasonality, "timezone": timezone,
                               "features_from": features_from}  # fmt: skip
-    if outcomes:
-        fields["outcomes"] = OutcomeSpec()
+    if outcomes or loss:
+        fields["outcomes"] = {"losses": tuple(dict.fromkeys(loss or ()))}
     with err.status(f"reading {train} ...") as status:
         draft = draft_spec(
             train, name, version, columns=columns, exclude=exclude or (), task=task, fields=fields,

@@ -15,8 +15,9 @@ from agents.backtest import FileBacktest, ReferenceCut
 from agents.errors import OperatorError
 from agents.files import DataFile, RowReader
 from agents.spec_file import parse_spec, render_spec
-from schemas.model_spec import FeaturesFrom, ModelSpec, OutcomeSpec, ReferenceSpec, Seasonality
+from schemas.model_spec import FeaturesFrom, ModelSpec, ReferenceSpec, Seasonality
 from schemas.outbound import Change, DriftEvent, DriftKind, Stage, Tier
+from schemas.performance import OutcomeSpec
 from tests.support.data import category, numbers, spec_of
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

@@ -14,7 +14,8 @@ from detector.evidence import EvidenceEngine
 from detector.layout import Layout
 from detector.reference import baselines
 from detector.scores import psi
-from schemas.model_spec import FalseAlarmBudget, ModelSpec, OutcomeSpec, StepSpec
+from schemas.model_spec import FalseAlarmBudget, ModelSpec, StepSpec
+from schemas.performance import OutcomeSpec
 from tests.support.data import frozen_of, numbers, spec_of
 from tests.support.signals import feed
 

@@ -13,8 +13,9 @@ from detector.layout import Layout
 from detector.reference import freeze
 from detector.rows import Rows, Source
 from detector.totals import RunningTotal
-from schemas.model_spec import ModelSpec, OutcomeSpec
+from schemas.model_spec import ModelSpec
 from schemas.outbound import DriftEvent, Tier
+from schemas.performance import OutcomeSpec
 from tests.support.data import MONDAY, numbers, rows_of, spec_of
 
 STEP = 32
