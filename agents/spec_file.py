@@ -271,7 +271,9 @@ _SECTIONS: Final = (
         "What came true. null: no labels are read; {}: labels are watched, and the loss that they show. threshold: "
         "score from which the positive class counts as predicted, where there is no class. tiers: rises of the mean "
         "loss that are minor, moderate, significant; null: 0.02, 0.05, 0.1 for an error rate, and 10 %, 25 %, 50 % "
-        "of the reference's for an absolute error.",
+        "of the reference's for an absolute error. wait: how long predictions and labels wait for each other. sample: "
+        "share of the prediction ids that are joined. features: share of those whose features wait too, for surrogate "
+        "models.",
     ),
     _Section(
         ("seasonality", "timezone"),

@@ -3,8 +3,9 @@
 One int64 vector holds everything that is counted of rows, in this order::
 
     rows from features | from predictions | from outcomes | bins of signal 0 | bins of signal 1 | ... | sums | squares
+    | lags of the labels
 
-The third is there only where the spec has outcomes.
+The third and the last are there only where the spec has outcomes; ``detector.lags`` says what stands in the last.
 Bins stand in the order of ``detector.bins``. Sums and squares are those of the number signals, in integers so that
 totals subtract exactly: with z = (x - center) / scale of the reference, clipped to the feature's bounds and to
 4,096 scales, a sum adds rint(z 2^20) and a square rint(z 2^8)^2. Missing and invalid values add nothing.
@@ -20,8 +21,10 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from detector import lags
 from detector.bins import NumberBinner, make_binner
 from detector.counting import SQUARE_UNIT, SUM_UNIT, NumberSignal, NumberSignals
+from detector.lags import LabelArrivals
 from detector.profile import PartKey, Profile, Vector
 from detector.rows import STAGES, Column, Rows, Source
 from detector.season import Season
@@ -78,6 +81,10 @@ class Layout:
         self.slices = tuple(slice(int(end) - b.width, int(end)) for end, b in zip(ends, self.binners, strict=True))
         numbers = [i for i, binner in enumerate(self.binners) if isinstance(binner, NumberBinner)]
         self.width = self.slices[-1].stop + 2 * len(numbers)
+        self._lags: slice | None = None
+        if spec.outcomes is not None:
+            self._lags = slice(self.width, self.width + lags.WIDTH)
+            self.width += lags.WIDTH
         self._numbers = {i: self._number(i, place, len(numbers)) for place, i in enumerate(numbers)}
         self._together: dict[tuple[int, ...], NumberSignals] = {}
         self._block_rows = min(MAX_BLOCK_ROWS, max(MIN_BLOCK_ROWS, BLOCK_CELLS // len(self.signals)))
@@ -127,6 +134,8 @@ class Layout:
             sums, squares = together.moments(x, void)
             vectors[:, together.sums_at] = _by_part(sums, part)
             vectors[:, together.squares_at] = _by_part(squares, part)
+        if self._lags is not None and rows.lags is not None:
+            vectors[:, self._lags] = _count_lags(rows, part, len(keys))
         return Profile({key: vectors[i].copy() for i, key in enumerate(keys)})
 
     def _count_together(self, numbers: tuple[int, ...]) -> NumberSignals:
@@ -153,6 +162,18 @@ class Layout:
         return self._season.phase_of(times)
 
     # ------------------------------------------------------------------------------------------------- reading
+
+    def predictions(self, vector: Vector) -> int:
+        """Rows of predictions."""
+        return int(vector[ROWS_AT[Source.PREDICTIONS]])
+
+    def labels(self, vector: Vector) -> int:
+        """Labels; 0 where the spec has no outcomes."""
+        return 0 if self._lags is None else int(vector[ROWS_AT[Source.OUTCOMES]])
+
+    def arrivals(self, vector: Vector) -> LabelArrivals | None:
+        """How late the labels came; None where the spec has no outcomes."""
+        return None if self._lags is None else LabelArrivals.of(vector[self._lags])
 
     def row_count(self, vector: Vector) -> int:
         """Rows of all sources."""
@@ -200,6 +221,18 @@ class Layout:
         """Values that were not of their signal's type: by the feature's name, the prediction's under ``prediction``."""
         counts = vector[self._invalid_at]
         return {self._names[i]: int(counts[i]) for i in np.flatnonzero(counts).tolist()}
+
+
+def _count_lags(rows: Rows, part: Ints | None, parts: int) -> Ints:
+    """Count the lags section of labels by part: (parts, ``lags.WIDTH``)."""
+    places = lags.lag_places(cast(Floats, rows.lags))
+    known = places >= 0
+    of_part = np.zeros(len(rows), dtype=np.int64) if part is None else part
+    counts = np.bincount((of_part * lags.WIDTH + places)[known], minlength=parts * lags.WIDTH)
+    sections = counts.reshape(parts, lags.WIDTH)
+    if rows.joined:
+        sections[:, lags.JOINED_AT] = np.bincount(of_part, minlength=parts)
+    return sections
 
 
 def _by_part(values: Floats, part: Ints | None) -> Floats:

@@ -29,6 +29,9 @@ _LATER: Final = ("detectors", "outcomes")
 _LATER_FROZEN: Final = ("sample", "calibration")
 """Likewise fields of a frozen reference, where they are None."""
 
+_LATER_OUTCOMES: Final = ("wait", "sample", "features")
+"""Likewise fields of the outcomes, at their defaults."""
+
 
 def performance_signal(loss: Loss) -> str:
     """Name the signal that watches a loss."""
@@ -149,6 +152,13 @@ class OutcomeSpec(Outbound):
     """Score from which the positive class counts as predicted, where events carry no class."""
     tiers: LossTiers | None = None
     """None: 0.02, 0.05, 0.1 for an error rate; 10 %, 25 %, 50 % of the reference's loss for an absolute error."""
+    wait: Duration = Field(default=timedelta(days=30), le=timedelta(days=366))
+    """How long a prediction waits for its label, and a label for its prediction. Beyond 30 days, let the topic
+    ``joins`` keep its records longer too."""
+    sample: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Share of the prediction ids whose labels are joined: a hash of the id decides."""
+    features: float = Field(default=1.0, ge=0.0, le=1.0)
+    """Share of those ids whose features are kept until the label comes: what surrogate models learn from."""
 
 
 class FalseAlarmBudget(Outbound):
@@ -386,6 +396,13 @@ class ModelSpec(Outbound):
         """SHA-256 of the canonical JSON of the spec: the identity of what was registered."""
         unused = {name for name in _LATER if getattr(self, name) in (None, {})}
         dumped = self.model_dump(mode="json", exclude=unused)
+        if outcomes := dumped.get("outcomes"):
+            defaults = OutcomeSpec().model_dump(mode="json")
+            dumped["outcomes"] = {
+                name: value
+                for name, value in outcomes.items()
+                if name not in _LATER_OUTCOMES or value != defaults[name]
+            }
         if frozen := dumped["reference"]["frozen"]:
             dumped["reference"]["frozen"] = {
                 name: value for name, value in frozen.items() if name not in _LATER_FROZEN or value is not None

@@ -52,7 +52,15 @@ async def topic(settings: Settings) -> str:
 @asynccontextmanager
 async def process(settings: Settings) -> AsyncIterator[Process]:
     """Run `tests.support.profiling_process` and kill it at the end of the block."""
-    names = ("bootstrap_servers", "group", "topic_prefix", "session_timeout_s", "heartbeat_interval_s", "partitions")
+    names = (
+        "bootstrap_servers",
+        "group",
+        "topic_prefix",
+        "session_timeout_s",
+        "heartbeat_interval_s",
+        "partitions",
+        "state_dir",
+    )
     environment = os.environ | {f"DRIFTLINE_{name.upper()}": str(getattr(settings, name)) for name in names}
     worker = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.support.profiling_process", stdout=DEVNULL, stderr=DEVNULL, env=environment
@@ -157,7 +165,7 @@ async def test_partitions_that_move_between_workers_are_counted_once(settings: S
         async with running_profiler(settings) as two:
             await eventually(lambda: len(one.profiler.ledgers) > 0 and len(two.profiler.ledgers) > 0)
             await asyncio.sleep(2.0)
-        await eventually(lambda: len(one.profiler.ledgers) == 4)
+        await eventually(lambda: len(one.profiler.ledgers) == 8)
         feeding.cancel()
         await asyncio.wait([feeding])
         ends = await one.app.consumer.end_offsets(*(ledger.tp for ledger in one.profiler.ledgers))

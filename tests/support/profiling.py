@@ -15,7 +15,7 @@ from agents.app import DriftlineApp, create_app, running
 from agents.dead_letters import DeadLetters
 from agents.log_reader import LogReader
 from agents.metrics import Metrics
-from agents.profiling import Profiler
+from agents.profiling import STREAMS, Profiler
 from agents.registry import Registry
 from agents.settings import Settings
 from agents.topics import ensure_topics
@@ -86,7 +86,7 @@ async def running_profiler(settings: Settings) -> AsyncIterator[Running]:
     """Run a profiler; at the end of the block it is stopped as SIGTERM stops a worker."""
     await ensure_topics(settings)
     metrics = Metrics()
-    app = create_app(settings, run_topics=[settings.topic("features"), settings.topic("predictions")])
+    app = create_app(settings, run_topics=[settings.topic(name) for name in STREAMS])
     async with Registry(settings, metrics) as registry, DeadLetters(settings, metrics) as letters:
         profiler = Profiler(app, registry, letters, metrics)
         profiler.attach()
