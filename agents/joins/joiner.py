@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from itertools import chain
@@ -136,8 +137,8 @@ class Joiner:
     def decode(self, run: Run) -> DecodedRun:
         """Join a run of a partition that is prepared up to it."""
         matches, fates = self._take_in(self._stores[TP(run.topic, run.partition)], run)
-        for model, fate in fates:
-            self._metrics.outcomes.labels(model=model, fate=fate.value).inc()
+        for (name, fate), labels in fates.items():
+            self._count(name, fate, labels)
         by_name: dict[str, list[Match]] = {}
         for match in matches:
             by_name.setdefault(match.prediction.name, []).append(match)
@@ -148,15 +149,21 @@ class Joiner:
                 decoded.rows.append((registration, joined_rows(registration.spec, found)))
         return decoded
 
-    def _take_in(self, store: JoinStore, run: Run) -> tuple[list[Match], list[tuple[str, Fate]]]:
-        """Take a run into a store; return what its records complete, in the order of the log, and labels' fates."""
+    def _take_in(self, store: JoinStore, run: Run) -> tuple[list[Match], Counter[tuple[str, Fate]]]:
+        """Take a run into a store.
+
+        Returns
+        -------
+        tuple
+            What its records complete, in the order of the log; and labels by model and version, and their fate.
+        """
         parts = [part for record in run.records for part in self._read(record)]
         ids = list(dict.fromkeys(id_ for id_, _ in parts))
         raw = dict(zip(ids, store.get(ids), strict=True)) if ids else {}
         entries: dict[bytes, list[Part]] = {}
         changed: dict[bytes, list[Part]] = {}
         matches: list[Match] = []
-        fates: list[tuple[str, Fate]] = []
+        fates: Counter[tuple[str, Fate]] = Counter()
         for id_, part in parts:
             entry = entries.get(id_)
             if entry is None:
@@ -168,7 +175,7 @@ class Joiner:
                 changed[id_] = arrival.entry
             matches += arrival.matches
             if arrival.fate is not None:
-                fates.append((part.name.partition("/")[0], arrival.fate))
+                fates[part.name, arrival.fate] += 1
         store.write({id_: encode_entry(entry) for id_, entry in changed.items()}, run.records[-1])
         self.taken += len(run)
         return matches, fates
@@ -205,6 +212,9 @@ class Joiner:
             self._waits[name] = max(waits).total_seconds() * 1_000
         return self._waits[name]
 
+    def _count(self, name: str, fate: Fate, labels: int = 1) -> None:
+        self._metrics.outcomes.labels(model=name.partition("/")[0], fate=fate.value).inc(labels)
+
     # ----------------------------------------------------------------------------------------------- sweeping
 
     async def sweep_for_ever(self) -> None:
@@ -233,8 +243,7 @@ class Joiner:
             if is_over(entry, now, self._wait):
                 over.append(id_)
                 for label in unmatched(entry):
-                    model = label.name.partition("/")[0]
-                    self._metrics.outcomes.labels(model=model, fate=Fate.UNMATCHED.value).inc()
+                    self._count(label.name, Fate.UNMATCHED)
         if over:
             store.remove(over)
         return len(over)

@@ -127,7 +127,9 @@ def _undecided(entry: list[Part], label: Part, wait: Wait) -> Fate | None:
 
 def _matches(entry: list[Part], place: int, wait: Wait) -> list[Match]:
     """Find the matches that were completed at a place of the log."""
-    found = []
+    found: list[Match] = []
+    if len(entry) < 2:
+        return found
     for prediction in entry:
         if not prediction.is_label:
             label = _first_label(entry, prediction, wait)
@@ -139,12 +141,12 @@ def _matches(entry: list[Part], place: int, wait: Wait) -> list[Match]:
 def _first_label(entry: list[Part], prediction: Part, wait: Wait) -> Part | None:
     """The first label that came in the prediction's time."""
     longest = wait(prediction.name)
-    in_time = [
-        part
-        for part in entry
-        if part.is_label and _concerns(part, prediction) and abs(part.stamp - prediction.stamp) <= longest
-    ]
-    return min(in_time, key=lambda part: part.place, default=None)
+    first: Part | None = None
+    for part in entry:
+        in_time = part.is_label and abs(part.stamp - prediction.stamp) <= longest
+        if in_time and _concerns(part, prediction) and (first is None or part.place < first.place):
+            first = part
+    return first
 
 
 def _concerns(label: Part, prediction: Part) -> bool:
