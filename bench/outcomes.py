@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 import aiohttp
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import TopicPartition
 
 from agents.settings import Settings
 from agents.tasks import end_tasks
@@ -70,20 +72,28 @@ def _id(number: int) -> bytes:
 
 async def outcome_rates(worker: Worker, settings: Settings, shape: Shape, count: int) -> dict[str, float]:
     """Measure with so many predictions and their labels; the worker runs and knows the model."""
-    waiting = await _phase(worker, settings, "predictions", Predictions(shape), count)
-    joined = await _phase(worker, settings, "outcomes", Labels(), count)
+    waiting, waiting_cpu = await _phase(worker, settings, "predictions", Predictions(shape), count)
+    joined, joined_cpu = await _phase(worker, settings, "outcomes", Labels(), count)
     matched = await _metric(worker, "driftline_outcomes_total{", 'fate="matched"')
     if matched < count:
         raise RuntimeError(f"{matched:,.0f} of {count:,} labels found their predictions")
     return {
         "labelled_predictions_per_s": round(waiting),
         "outcomes_joined_per_s": round(joined),
-        "pairs_per_s": round(1 / (1 / waiting + 1 / joined)),
+        "labelled_predictions_per_cpu_s": round(waiting_cpu),
+        "outcomes_joined_per_cpu_s": round(joined_cpu),
     }
 
 
-async def _phase(worker: Worker, settings: Settings, topic: str, source: Source, count: int) -> float:
-    """Feed a topic and wait until all of it is committed, in the topic of joins too; return records a second."""
+async def _phase(worker: Worker, settings: Settings, topic: str, source: Source, count: int) -> tuple[float, float]:
+    """Feed a topic and wait until all of it is committed, in the topic of joins too.
+
+    Returns
+    -------
+    tuple
+        Records a second of the clock, and records a second of processor time of the worker.
+    """
+    cpu = await _metric(worker, "process_cpu_seconds_total ")
     name = f'driftline_records_total{{topic="{settings.topic(topic)}"}}'
     taken = 0
     async with Feeder(settings.bootstrap_servers, settings.topic(topic), settings.partitions) as feeder:
@@ -105,7 +115,8 @@ async def _phase(worker: Worker, settings: Settings, topic: str, source: Source,
     began = next(at for at, done in samples if done)
     steady = [(at, done) for at, done in samples if at >= began + WARM_UP_S]
     (start, first), end = steady[0], time.monotonic()
-    return (feeder.sent - first) / (end - start)
+    cpu = await _metric(worker, "process_cpu_seconds_total ") - cpu
+    return (feeder.sent - first) / (end - start), feeder.sent / cpu
 
 
 async def _feed(feeder: Feeder, done: object, count: int) -> None:
@@ -126,8 +137,6 @@ async def _committed(settings: Settings, topic: str) -> int:
 
 async def _is_idle(settings: Settings) -> bool:
     """Whether all of the topic of joins is committed."""
-    from aiokafka import AIOKafkaConsumer, TopicPartition
-
     consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers)
     await consumer.start()
     try:
