@@ -156,7 +156,7 @@ class Profiler:
             begins, ends, committed = await asyncio.gather(
                 consumer.beginning_offsets(*tps), consumer.end_offsets(*tps), consumer.committed(*tps)
             )
-            self.forwarder.set_partitions(await self.app.producer.partitions(self.joiner.topic))
+            await self.forwarder.follow(await self.app.producer.partitions(self.joiner.topic))
             saved, partitions = await statelog.read_back(
                 self.settings, self._profiles.topic, lambda key: recovery.source_of(key) in tps
             )
@@ -222,6 +222,8 @@ class Profiler:
 
     async def _count(self, ledger: PartitionLedger, run: Run) -> None:
         await self._catch_up.settle(ledger)
+        if not self._is_current(ledger):
+            return
         decoded = self.decode(run, ledger.source)
         if decoded.unregistered:
             # Whoever registered a model before producing these rows may rely on their being counted.

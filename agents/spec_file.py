@@ -272,8 +272,8 @@ _SECTIONS: Final = (
         "score from which the positive class counts as predicted, where there is no class. tiers: rises of the mean "
         "loss that are minor, moderate, significant; null: 0.02, 0.05, 0.1 for an error rate, and 10 %, 25 %, 50 % "
         "of the reference's for an absolute error. wait: how long predictions and labels wait for each other. sample: "
-        "share of the prediction ids that are joined. features: share of those whose features wait too, for surrogate "
-        "models.",
+        "share of the prediction ids that are joined. features: whether the features wait for the label too, for "
+        "surrogate models and estimates.",
     ),
     _Section(
         ("seasonality", "timezone"),

@@ -91,7 +91,7 @@ def _forwards(spec: ModelSpec, ids: list[str], *, are_labels: bool, with_feature
 async def _written(spec: ModelSpec, ids: list[str], log: _Log, **kind: bool) -> float:
     """Forward, and return the seconds that it took."""
     forwarder = Forwarder("joins", log, Metrics())
-    forwarder.set_partitions(1)
+    await forwarder.follow(1)
     began = time.process_time()
     for forward in _forwards(spec, ids, **kind):
         forwarder.add([forward])

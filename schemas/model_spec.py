@@ -157,8 +157,9 @@ class OutcomeSpec(Outbound):
     ``joins`` keep its records longer too."""
     sample: float = Field(default=1.0, gt=0.0, le=1.0)
     """Share of the prediction ids whose labels are joined: a hash of the id decides."""
-    features: float = Field(default=1.0, ge=0.0, le=1.0)
-    """Share of those ids whose features are kept until the label comes: what surrogate models learn from."""
+    features: bool = True
+    """Whether the features wait with the prediction: surrogate models learn from them, and estimates are corrected by
+    them. Without them a waiting prediction takes a fraction of the room."""
 
 
 class FalseAlarmBudget(Outbound):

@@ -22,7 +22,7 @@ from agents.joins.records import (
     encode_payload,
     encode_record,
     hash_ids,
-    is_chosen,
+    is_sampled,
     payload_of,
 )
 from agents.producer import Outgoing
@@ -107,12 +107,17 @@ class Forwarder:
         self._turn = asyncio.Lock()
         self._outboxes: list[_Outbox] = []
 
-    def set_partitions(self, count: int) -> None:
-        """Say how many partitions ``joins`` has; before the first `add`, and later only if it has got more."""
-        if self._outboxes and len(self._outboxes) != count and self.waiting:
-            raise RuntimeError("the topic of joins has got partitions while items wait for it")
-        if len(self._outboxes) != count:
-            self._outboxes = [_Outbox() for _ in range(count)]
+    async def follow(self, partitions: int) -> None:
+        """Take note of how many partitions ``joins`` has: before the first `add`, and when it may have got more.
+
+        Raises
+        ------
+        DeliveryError
+            What waited for the partitions of before was not acknowledged.
+        """
+        if len(self._outboxes) != partitions:
+            await self.deliver()
+            self._outboxes = [_Outbox() for _ in range(partitions)]
 
     @property
     def waiting(self) -> int:
@@ -127,8 +132,8 @@ class Forwarder:
 
     def _add(self, forward: Forward) -> None:
         hashes = hash_ids(forward.model, forward.ids)
-        payloads = _payloads(forward, is_chosen(hashes["features"], forward.outcomes.features))
-        kept = is_chosen(hashes["sample"], forward.outcomes.sample)
+        payloads = _payloads(forward)
+        kept = is_sampled(hashes, forward.outcomes.sample)
         sizes = np.fromiter(map(len, payloads), np.int64, len(payloads))
         if sizes.max() > LARGEST_PAYLOAD:
             self._metrics.outcomes_left_out.inc(int((kept & (sizes > LARGEST_PAYLOAD)).sum()))
@@ -172,20 +177,14 @@ class Forwarder:
                 raise
 
 
-def _payloads(forward: Forward, with_features: NDArray[np.bool_]) -> list[bytes]:
+def _payloads(forward: Forward) -> list[bytes]:
     if forward.labels is not None:
         return list(map(payload_of, forward.labels))
-    count = len(forward)
-    nothing: list[None] = [None] * count
+    nothing: list[None] = [None] * len(forward)
     watched = nothing if forward.watched is None else _values(forward.watched)
     classes = nothing if forward.classes is None else forward.classes
-    if not forward.features or not with_features.any():
-        return list(map(encode_payload, zip(watched, classes, strict=True)))
-    features = zip(*map(_values, forward.features), strict=True)
-    return [
-        encode_payload((value, name, *row) if has_features else (value, name))
-        for value, name, row, has_features in zip(watched, classes, features, with_features.tolist(), strict=True)
-    ]
+    features = map(_values, forward.features if forward.outcomes.features else ())
+    return list(map(encode_payload, zip(watched, classes, *features, strict=True)))
 
 
 def _values(column: Column) -> list[Any]:

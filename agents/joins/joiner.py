@@ -11,7 +11,6 @@ lost, that is the whole log.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
@@ -43,6 +42,8 @@ SWEEP_S: Final = 10.0
 """How often a part of the stores is looked through for entries whose time is up."""
 SWEEP_ENTRIES: Final = 2_000
 """Looked at in one turn."""
+SKEW_MS: Final = 3_600_000
+"""By so much the clocks of producers may differ: what is removed is surely over."""
 PIECE_BYTES: Final = 262_144
 """Of records joined in one turn of the event loop, or one record."""
 
@@ -90,7 +91,7 @@ class Joiner:
             path = self._settings.state_folder / group / f"{tp.topic}-{tp.partition}"
             store = self._stores[tp] = JoinStore(path, self._cache)
             await self._check_log(tp, store)
-        if is_current() and store.position < position:
+        if is_current() and self._stores.get(tp) is store and store.position < position:
             await self._catch_up(tp, store, position, is_current)
 
     async def _check_log(self, tp: TP, store: JoinStore) -> None:
@@ -106,6 +107,8 @@ class Joiner:
                     return
             elif at >= store.position:  # retention has removed the record by which it could be told
                 return
+        if self._stores.get(tp) is not store:  # the partition has moved meanwhile
+            return
         log.warning("a store of the join is of another log, and is built anew", partition=tp.partition)
         store.clear()
 
@@ -122,8 +125,9 @@ class Joiner:
                     return
                 below = [record for record in records if record.offset < stop]
                 for run in pieces(Run(tp.topic, tp.partition, below)) if below else ():
-                    if self._stores.get(tp) is store:
-                        self._take_in(store, run)
+                    if self._stores.get(tp) is not store:
+                        return
+                    self._take_in(store, run)
                     await asyncio.sleep(0)
 
     def close(self, tps: Iterable[TP] | None = None) -> None:
@@ -222,17 +226,14 @@ class Joiner:
         while True:
             await asyncio.sleep(SWEEP_S)
             for tp in list(self._stores):
-                self.sweep(tp, int(time.time() * 1_000))
+                self.sweep(tp)
                 await asyncio.sleep(0)
 
-    def sweep(self, tp: TP, now: int) -> int:
+    def sweep(self, tp: TP) -> int:
         """Look at the next entries of a store; return how many were removed.
 
-        Parameters
-        ----------
-        now
-            Milliseconds since 1970. By it entries are removed for good; whether a late label counts was decided by
-            the times of the records, long before.
+        The time is that of the last record taken in: by the clock on the wall, a worker that was down for days would
+        remove what the records that waited for it still match.
         """
         store = self._stores.get(tp)
         if store is None:
@@ -240,7 +241,7 @@ class Joiner:
         over = []
         for id_, value in store.some(SWEEP_ENTRIES):
             entry = decode_entry(value)
-            if is_over(entry, now, self._wait):
+            if is_over(entry, store.seen_ms - SKEW_MS, self._wait):
                 over.append(id_)
                 for label in unmatched(entry):
                     self._count(label.name, Fate.UNMATCHED)
@@ -277,12 +278,9 @@ def joined_rows(spec: ModelSpec, matches: Sequence[Match]) -> Rows:
     context: list[Any] = [None] * len(spec.signals)
     if watched is not None:
         context[count] = watched
-    if any(len(each) == count + 2 for each in predictions) and count:
-        unknown = [None] * count
-        rows = [each[2:] if len(each) == count + 2 else unknown for each in predictions]
-        context[:count] = [
-            _restored(kind, values) for kind, values in zip(types, zip(*rows, strict=True), strict=False)
-        ]
+    if count and all(len(each) == count + 2 for each in predictions):
+        values = zip(*(each[2:] for each in predictions), strict=True)
+        context[:count] = [_restored(kind, column) for kind, column in zip(types, values, strict=False)]
     times = np.array([match.prediction.time for match in matches])
     return Rows(
         Source.OUTCOMES,

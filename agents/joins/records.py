@@ -34,8 +34,8 @@ _FORMAT: Final = b"\x01"
 Hashes = NDArray[np.void]
 """(n,) of ``HASH``."""
 
-HASH: Final = np.dtype([("partition", "<u4"), ("sample", "<u4"), ("features", "<u4")])
-"""The three parts of a hash: each decides one thing, independently of the others."""
+HASH: Final = np.dtype([("partition", "<u4"), ("sample", "<u4"), ("rest", "<u4")])
+"""What parts of a hash decide, independently of each other: where an id goes, and whether a sample has it."""
 
 _SHARES: Final = 2**32
 
@@ -81,9 +81,10 @@ def hash_ids(model: str, ids: Iterable[str]) -> Hashes:
     return np.frombuffer(b"".join(digests), dtype=HASH)
 
 
-def is_chosen(part: NDArray[np.uint32], share: float) -> NDArray[np.bool_]:
-    """Tell which of n ids belong to a share of all, by one part of their hashes."""
-    return part < np.uint64(round(share * _SHARES))
+def is_sampled(hashes: Hashes, share: float) -> NDArray[np.bool_]:
+    """Tell which of n ids belong to a sample of a share of all."""
+    sampled: NDArray[np.bool_] = hashes["sample"] < np.uint64(round(share * _SHARES))
+    return sampled
 
 
 def encode_record(sections: Sequence[Section]) -> bytes:

@@ -118,6 +118,11 @@ class JoinStore:
         """Offset up to which the log was taken in; 0 in a new store."""
         return self._checkpoint[0]
 
+    @property
+    def seen_ms(self) -> int:
+        """Timestamp of the last record taken in, milliseconds since 1970; 0 in a new store."""
+        return self._checkpoint[1]
+
     def is_after(self, record: ConsumerRecord) -> bool:
         """Whether ``record`` is the last one that was taken in."""
         return self._checkpoint == _checkpoint_after(record)

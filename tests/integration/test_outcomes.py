@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
 from agents.errors import DeliveryError
 from agents.joins.records import decode_record
 from agents.settings import Settings
 from agents.topics import ensure_topics
+from agents.worker import running_worker
 from detector.layout import Layout
 from tests.support.outcomes import (
+    LAG_S,
     Record,
     complete,
     counted_labels,
@@ -28,11 +29,15 @@ from tests.support.outcomes import (
     prediction,
 )
 from tests.support.produce import produce
-from tests.support.profiling import Running, letters, read_all, register, running_profiler
+from tests.support.profiling import Running, letters, profiler_process, read_all, register, running_profiler
 from tests.support.wait import eventually
-from tests.support.worker import until
+from tests.support.worker import statuses, until
 
 SPEC = labelled()
+
+only_on_apache_kafka = pytest.mark.parametrize(
+    "broker", [pytest.param("apache_kafka", marks=[pytest.mark.integration, pytest.mark.kafka])], indirect=True
+)
 
 
 @pytest.fixture
@@ -247,7 +252,7 @@ async def test_what_could_not_be_forwarded_is_not_committed(ready: Settings) -> 
 
 async def test_only_ids_of_the_sample_are_forwarded_and_both_sides_keep_the_same(settings: Settings) -> None:
     await ensure_topics(settings)
-    spec = labelled(sample=0.5, features=0.5)
+    spec = labelled(sample=0.5, features=False)
     await register(settings, spec)
     async with running_profiler(settings) as worker:
         await feed(settings, "predictions", map(prediction, range(400)))
@@ -257,17 +262,9 @@ async def test_only_ids_of_the_sample_are_forwarded_and_both_sides_keep_the_same
     items = [section for record in await read_all(settings, "joins") for section in decode_record(record.value)]
     assert sum(map(len, items)) == 2 * matched
     assert 150 < matched < 250
-    with_features = [payload for section in items if not section.is_label for payload in section.payloads]
-    assert 0.3 < sum(len(payload) > 15 for payload in with_features) / matched < 0.7
 
 
-def in_order(records: Sequence[ConsumerRecord]) -> list[bytes]:
-    return [record.value for record in records]
-
-
-@pytest.mark.parametrize(
-    "broker", [pytest.param("apache_kafka", marks=[pytest.mark.integration, pytest.mark.kafka])], indirect=True
-)
+@only_on_apache_kafka
 async def test_partitions_that_move_between_workers_are_joined_once(ready: Settings, tmp_path: Any) -> None:
     order = random.Random(5)
     numbers = list(range(3_000))
@@ -290,3 +287,37 @@ async def test_partitions_that_move_between_workers_are_joined_once(ready: Setti
         await until_labels(ready, len(numbers))
         await until_joined(one, ready)
     assert found(SPEC, await counted_labels(ready, SPEC, "joins")) == expected(SPEC, numbers)
+
+
+@only_on_apache_kafka
+async def test_a_worker_killed_again_and_again_joins_every_label_once(ready: Settings) -> None:
+    settings = ready.model_copy(update={"session_timeout_s": 2.0, "heartbeat_interval_s": 0.3})
+    rounds, each = 3, 4_000
+    for round_ in range(rounds):
+        numbers = range(round_ * each, (round_ + 1) * each)
+        await feed(settings, "predictions", map(prediction, numbers))
+        async with profiler_process(settings):
+            await feed(settings, "outcomes", map(outcome, numbers))
+            await until_labels(settings, round_ * each + 1)  # and killed somewhere in the middle
+    async with running_profiler(settings) as worker:
+        await until_labels(settings, rounds * each)
+        await until_joined(worker, settings)
+    assert found(SPEC, await counted_labels(settings, SPEC, "joins")) == expected(SPEC, range(rounds * each))
+
+
+async def test_status_and_metrics_of_the_worker_tell_lag_and_coverage(ready: Settings) -> None:
+    settings = ready.model_copy(update={"save_interval_s": 0.2, "web_port": 0})
+    async with running_worker(settings) as worker:
+        await worker.ready()
+        await feed(settings, "predictions", map(prediction, range(200)))
+        await feed(settings, "outcomes", map(outcome, range(50)))
+
+        async def told() -> bool:
+            status = (await statuses(settings)).get("m/1/production")
+            return status is not None and status.labels is not None and status.labels.coverage == 0.25
+
+        await until(told)
+        subject = {"model": "m", "version": "1", "stage": "production"}
+        assert worker.metrics.value("driftline_label_coverage", **subject) == 0.25
+        lag = worker.metrics.value("driftline_label_lag_seconds", **subject, quantile="0.5")
+    assert lag == pytest.approx(LAG_S, rel=0.2)

@@ -52,7 +52,6 @@ class JoinLog:
         self.now_ms = APPENDED_MS
         self._decoder = RunDecoder(self.known.lookup, Limits(), self.known.versions)
         self._forwarder = Forwarder(TOPIC, self, Metrics())
-        self._forwarder.set_partitions(1)
 
     async def deliver(self, records: Iterable[Outgoing], timeout_s: float | None = None) -> None:
         for each in records:
@@ -63,6 +62,7 @@ class JoinLog:
     async def forward(self, values: Sequence[bytes | None], source: Source) -> None:
         """Decode events and forward what must be joined, in one record."""
         run = Run("input", 0, [record(value, offset) for offset, value in enumerate(values)])
+        await self._forwarder.follow(1)
         self._forwarder.add(self._decoder.decode(run, source).forwards)
         await self._forwarder.deliver()
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import sys
+from asyncio.subprocess import DEVNULL, Process
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -92,6 +96,21 @@ async def running_profiler(settings: Settings) -> AsyncIterator[Running]:
         profiler.attach()
         async with running(app):
             yield Running(app, profiler, metrics)
+
+
+@asynccontextmanager
+async def profiler_process(settings: Settings) -> AsyncIterator[Process]:
+    """Run `tests.support.profiling_process` and kill it at the end of the block."""
+    chosen = settings.model_dump(mode="json", exclude_defaults=True)
+    environment = os.environ | {f"DRIFTLINE_{name.upper()}": str(value) for name, value in chosen.items()}
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.support.profiling_process", stdout=DEVNULL, stderr=DEVNULL, env=environment
+    )
+    try:
+        yield worker
+    finally:
+        worker.kill()
+        await worker.wait()
 
 
 async def register(settings: Settings, *specs: ModelSpec) -> None:

@@ -20,7 +20,7 @@ from agents.joins.records import (
     decode_record,
     encode_record,
     hash_ids,
-    is_chosen,
+    is_sampled,
     payload_of,
 )
 from agents.metrics import Metrics
@@ -46,9 +46,9 @@ class Broker:
         return [(record.partition, each) for record in self.records for each in decode_record(record.value)]
 
 
-def forwarder(broker: Broker, partitions: int = 4) -> Forwarder:
+async def forwarder(broker: Broker, partitions: int = 4) -> Forwarder:
     made = Forwarder("joins", broker, Metrics())
-    made.set_partitions(partitions)
+    await made.follow(partitions)
     return made
 
 
@@ -83,12 +83,11 @@ def test_the_hash_of_an_id_depends_on_its_model() -> None:
     assert hash_ids("a", ["1"])[0] == hash_ids("a", ["1"])[0]
 
 
-def test_a_share_of_the_ids_is_chosen() -> None:
+def test_a_share_of_the_ids_is_sampled_and_a_larger_one_contains_it() -> None:
     hashes = hash_ids("m", map(str, range(20_000)))
-    for part in ("sample", "features"):
-        assert is_chosen(hashes[part], 1.0).all()
-        assert not is_chosen(hashes[part], 0.0).any()
-        assert is_chosen(hashes[part], 0.25).mean() == pytest.approx(0.25, abs=0.015)
+    assert is_sampled(hashes, 1.0).all()
+    assert is_sampled(hashes, 0.25).mean() == pytest.approx(0.25, abs=0.015)
+    assert not (is_sampled(hashes, 0.25) & ~is_sampled(hashes, 0.5)).any()
 
 
 def test_a_label_of_no_scalar_type_is_kept_as_such() -> None:
@@ -98,7 +97,7 @@ def test_a_label_of_no_scalar_type_is_kept_as_such() -> None:
 
 async def test_predictions_and_labels_of_an_id_go_to_the_same_partition() -> None:
     broker = Broker()
-    sender = forwarder(broker)
+    sender = await forwarder(broker)
     sender.add([answers(500), labels(500)])
     await sender.deliver()
     places: dict[tuple[bool, bytes], int | None] = {}
@@ -112,7 +111,7 @@ async def test_predictions_and_labels_of_an_id_go_to_the_same_partition() -> Non
 
 async def test_items_keep_their_times_stages_and_payloads() -> None:
     broker = Broker()
-    sender = forwarder(broker)
+    sender = await forwarder(broker)
     sent = answers(300, classes=["late"] * 300, features=(np.arange(300.0), ["a"] * 300))
     sender.add([sent])
     await sender.deliver()
@@ -127,7 +126,7 @@ async def test_items_keep_their_times_stages_and_payloads() -> None:
 
 async def test_a_sample_keeps_the_same_ids_on_both_sides() -> None:
     broker = Broker()
-    sender = forwarder(broker)
+    sender = await forwarder(broker)
     outcomes = OutcomeSpec(sample=0.3)
     sender.add([answers(2_000, outcomes=outcomes), labels(2_000, outcomes=outcomes)])
     await sender.deliver()
@@ -140,7 +139,7 @@ async def test_a_sample_keeps_the_same_ids_on_both_sides() -> None:
 
 async def test_records_stay_small_however_many_items_wait() -> None:
     broker = Broker()
-    sender = forwarder(broker, partitions=1)
+    sender = await forwarder(broker, partitions=1)
     sender.add([answers(20_000), answers(2_000, features=tuple(["x" * 20] * 2_000 for _ in range(20)))])
     await sender.deliver()
     assert sum(len(section) for _, section in broker.sections()) == 22_000
@@ -151,7 +150,7 @@ async def test_records_stay_small_however_many_items_wait() -> None:
 
 async def test_an_item_that_is_too_large_is_left_out_alone() -> None:
     broker = Broker()
-    sender = forwarder(broker)
+    sender = await forwarder(broker)
     sender.add([answers(3, watched=["a", "b" * LARGEST_PAYLOAD, "c"])])
     await sender.deliver()
     assert sum(len(section) for _, section in broker.sections()) == 2
@@ -159,7 +158,7 @@ async def test_an_item_that_is_too_large_is_left_out_alone() -> None:
 
 async def test_what_is_not_acknowledged_waits_again() -> None:
     broker = Broker(refuses=True)
-    sender = forwarder(broker)
+    sender = await forwarder(broker)
     sender.add([answers(10)])
     with pytest.raises(DeliveryError):
         await sender.deliver()
@@ -176,9 +175,28 @@ async def test_a_delivery_that_is_cancelled_waits_again() -> None:
         async def deliver(self, records: Iterable[Outgoing], timeout_s: float | None = None) -> None:
             await asyncio.sleep(60)
 
-    sender = forwarder(Slow())
+    sender = await forwarder(Slow())
     sender.add([answers(10)])
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await sender.deliver()
     assert sender.waiting == 10
+
+
+async def test_features_stay_away_where_the_spec_says_so() -> None:
+    broker = Broker()
+    sender = await forwarder(broker)
+    sender.add([answers(10, features=(np.arange(10.0),), outcomes=OutcomeSpec(features=False))])
+    await sender.deliver()
+    assert {len(decode_payload(payload)) for _, section in broker.sections() for payload in section.payloads} == {2}
+
+
+async def test_more_partitions_are_followed_when_what_waited_for_the_others_is_delivered() -> None:
+    broker = Broker()
+    sender = await forwarder(broker, partitions=1)
+    sender.add([answers(100)])
+    await sender.follow(8)
+    assert {record.partition for record in broker.records} == {0}
+    sender.add([labels(100)])
+    await sender.deliver()
+    assert len({record.partition for record in broker.records}) == 8

@@ -12,7 +12,7 @@ from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.joins.joiner import Joiner, pieces
+from agents.joins.joiner import SKEW_MS, Joiner, pieces
 from agents.runs import Run
 from detector.layout import Layout
 from detector.profile import Profile
@@ -88,12 +88,16 @@ async def test_entries_whose_time_is_up_are_removed_and_their_labels_are_unmatch
     log = JoinLog(SPEC)
     await answers(log, 1, 2)
     await labels(log, 3, 4, 5)
-    joiner = joiner_in(tmp_path, log)
+    log.now_ms += HOUR_MS + SKEW_MS
+    await labels(log, 6)
+    joiner, at = joiner_in(tmp_path, log), TP(TOPIC, 0)
     await play(joiner, log, new_total())
-    at = TP(TOPIC, 0)
-    assert joiner.sweep(at, log.now_ms + HOUR_MS) == 0
-    joiner.sweep(at, 0)  # the end of a round
-    assert joiner.sweep(at, log.now_ms + HOUR_MS + 1) == 5
+    assert joiner.sweep(at) == 0
+    joiner.sweep(at)  # the end of a round
+    log.now_ms += 1
+    await labels(log, 7)
+    await play(joiner, log, new_total(), 3)
+    assert joiner.sweep(at) == 5
     assert fate(joiner, "unmatched") == 3
     joiner.close()
 
