@@ -25,7 +25,7 @@ from faust.types import TP
 
 from agents.formats.decoded import DecodedRun
 from agents.joins.labelled import label_columns
-from agents.joins.matching import Fate, Match, Part, arrive, decode_entry, encode_entry, is_over, unmatched
+from agents.joins.matching import Fate, Match, Part, arrive, decode_entry, encode_entry, encode_part, is_over, unmatched
 from agents.joins.records import ID_BYTES, MOST_ITEMS, RecordError, decode_payload, decode_record
 from agents.joins.store import JoinStore, shared_cache
 from agents.log_reader import LogReader
@@ -163,24 +163,27 @@ class Joiner:
         """
         parts = [part for record in run.records for part in self._read(record)]
         ids = list(dict.fromkeys(id_ for id_, _ in parts))
-        raw = dict(zip(ids, store.get(ids), strict=True)) if ids else {}
+        written = dict(zip(ids, store.get(ids), strict=True)) if ids else {}
         entries: dict[bytes, list[Part]] = {}
-        changed: dict[bytes, list[Part]] = {}
+        changed: set[bytes] = set()
         matches: list[Match] = []
         fates: Counter[tuple[str, Fate]] = Counter()
         for id_, part in parts:
+            saved = written[id_] or b""
             entry = entries.get(id_)
             if entry is None:
-                saved = raw[id_]
-                entry = [] if saved is None else decode_entry(saved)
+                entry = decode_entry(saved) if saved else []
             arrival = arrive(entry, part, self._wait)
             entries[id_] = arrival.entry
             if arrival.changed:
-                changed[id_] = arrival.entry
-            matches += arrival.matches
+                grew = len(arrival.entry) > len(entry)  # by this part, at the end
+                written[id_] = saved + encode_part(part) if grew else encode_entry(arrival.entry)
+                changed.add(id_)
+            if arrival.matches:
+                matches += arrival.matches
             if arrival.fate is not None:
                 fates[part.name, arrival.fate] += 1
-        store.write({id_: encode_entry(entry) for id_, entry in changed.items()}, run.records[-1])
+        store.write({id_: written[id_] or b"" for id_ in changed}, run.records[-1])
         self.taken += len(run)
         return matches, fates
 

@@ -19,7 +19,9 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 Wait = Callable[[str], float]
 """Milliseconds that parts of a model version (``model/version``) wait for each other."""
@@ -29,7 +31,7 @@ _HEADER: Final = struct.Struct("<BBQQdHH")
 _LABEL: Final = 1
 
 
-class Part(NamedTuple):
+class Part(msgspec.Struct, frozen=True, gc=False):
     """A prediction or a label that waits under an id."""
 
     is_label: bool
@@ -45,7 +47,7 @@ class Part(NamedTuple):
     payload: bytes
 
 
-class Match(NamedTuple):
+class Match(msgspec.Struct, frozen=True, gc=False):
     """A prediction whose label is known."""
 
     prediction: Part
@@ -165,16 +167,15 @@ def unmatched(entry: list[Part]) -> list[Part]:
 
 
 def encode_entry(entry: list[Part]) -> bytes:
-    """Write an entry for the store."""
-    pieces: list[bytes] = []
-    for part in entry:
-        name = part.name.encode()
-        pieces += (
-            _HEADER.pack(part.is_label, part.stage, part.place, part.stamp, part.time, len(name), len(part.payload)),
-            name,
-            part.payload,
-        )
-    return b"".join(pieces)
+    """Write an entry for the store: its parts, one behind the other."""
+    return b"".join(map(encode_part, entry))
+
+
+def encode_part(part: Part) -> bytes:
+    """Write one part of an entry."""
+    name, payload = part.name.encode(), part.payload
+    head = _HEADER.pack(part.is_label, part.stage, part.place, part.stamp, part.time, len(name), len(payload))
+    return head + name + payload
 
 
 def decode_entry(value: bytes) -> list[Part]:
