@@ -13,7 +13,8 @@ import shutil
 import struct
 import tempfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,7 +65,7 @@ class JoinStore:
     Raises
     ------
     StoreError
-        If the folder cannot be made or written.
+        Here and in the methods: the folder cannot be made, read or written, as on a full disk. The worker must end.
     """
 
     def __init__(self, path: Path, cache: Cache) -> None:
@@ -83,13 +84,15 @@ class JoinStore:
             self._db = Rdict(str(self._path), self._options())
         except Exception as error:  # rocksdict raises nothing more special
             self._path = self._instead(error)
-            self._db = Rdict(str(self._path), self._options())
-        saved: bytes | None = self._db.get(_CHECKPOINT)
+            with _named("opened"):
+                self._db = Rdict(str(self._path), self._options())
+        with _named("read"):
+            saved: bytes | None = self._db.get(_CHECKPOINT)
         self._checkpoint = (0, 0, 0) if saved is None else _POSITION.unpack(saved)
 
     def _instead(self, error: Exception) -> Path:
         """Choose another folder: another process holds this one, or it is damaged. All that is in it is in the log."""
-        if "lock" not in str(error).lower():
+        if "/LOCK" not in str(error):
             log.warning("a store of the join cannot be read and is built anew", path=str(self._path), why=str(error))
             shutil.rmtree(self._path, ignore_errors=True)
             return self._path
@@ -129,7 +132,8 @@ class JoinStore:
 
     def get(self, ids: Sequence[bytes]) -> list[bytes | None]:
         """Entries of these ids, in their order."""
-        found: Any = self._db[list(ids)]
+        with _named("read"):
+            found: Any = self._db[list(ids)]
         return list(found)
 
     def write(self, entries: Mapping[bytes, bytes], last: ConsumerRecord) -> None:
@@ -139,7 +143,8 @@ class JoinStore:
             batch.put(key, value)
         checkpoint = max(self._checkpoint, _checkpoint_after(last))
         batch.put(_CHECKPOINT, _POSITION.pack(*checkpoint))
-        self._db.write(batch)
+        with _named("written"):
+            self._db.write(batch)
         self._checkpoint = checkpoint
 
     def some(self, count: int) -> list[tuple[bytes, bytes]]:
@@ -179,6 +184,15 @@ class JoinStore:
         self._db.close()
         if self._lent is not None:
             self._lent.cleanup()
+
+
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Make of what RocksDB raises an error that ends the worker: the records are not at fault."""
+    try:
+        yield
+    except Exception as error:
+        raise StoreError(f"a store of the join cannot be {what}: {error}; see DRIFTLINE_STATE_DIR") from error
 
 
 def _checkpoint_after(record: ConsumerRecord) -> tuple[int, int, int]:

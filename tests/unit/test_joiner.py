@@ -12,13 +12,16 @@ from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.errors import OperatorError
 from agents.joins.joiner import SKEW_MS, Joiner, pieces
 from agents.runs import Run
+from detector.judge import ModelJudge
 from detector.layout import Layout
 from detector.profile import Profile
 from detector.rows import Source
 from detector.totals import RunningTotal
-from tests.support.data import MONDAY
+from schemas.model_spec import OutcomeSpec
+from tests.support.data import MONDAY, frozen_of, spec_of
 from tests.support.joining import TOPIC, JoinLog, joiner_in, play
 from tests.support.outcomes import LAG_S, expected, found, label, labelled, outcome, prediction, score
 
@@ -44,6 +47,24 @@ async def labels(log: JoinLog, *numbers: int, **fields: object) -> None:
 
 def fate(joiner: Joiner, name: str) -> float:
     return joiner._metrics.value("driftline_outcomes_total", model="m", fate=name)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in divide")  # dispersion of signals without a reference
+async def test_labels_of_a_version_whose_reference_has_none_are_counted_and_not_judged(tmp_path: Path) -> None:
+    bare = spec_of(*SPEC.features, prediction={"output": "score"}, outcomes=OutcomeSpec())
+    spec = frozen_of(bare, {"feature:x": [i % 100 for i in range(500)], "prediction": [i / 500 for i in range(500)]})
+    log, total = JoinLog(spec), RunningTotal(Layout(spec), TOPIC, 0)
+    await answers(log, *range(200))
+    await labels(log, *range(200))
+    joiner = joiner_in(tmp_path, log)
+    await play(joiner, log, total)
+    joiner.close()
+    judge = ModelJudge(spec)
+    assert judge.fold(total.to_event()) == []
+    (status,) = judge.status()
+    assert status.labels is not None
+    assert status.labels.rows == 200
+    assert {each.signal for each in status.signals if each.not_judged} >= {"label", "performance:error"}
 
 
 def damage(folder: Path) -> None:
@@ -118,6 +139,17 @@ async def test_a_folder_that_cannot_be_made_is_one_line_that_names_the_setting(t
     joiner = joiner_in(tmp_path / "file" / "below", JoinLog(SPEC))
     with pytest.raises(Exception, match=r"^no folder for the join of outcomes: .*DRIFTLINE_STATE_DIR$"):
         await joiner.prepare(TP(TOPIC, 0), 0, lambda: True)
+
+
+async def test_a_store_that_fails_ends_the_worker_and_is_no_fault_of_the_records(tmp_path: Path) -> None:
+    log = JoinLog(SPEC)
+    await answers(log, 1)
+    joiner = joiner_in(tmp_path, log)
+    await joiner.prepare(TP(TOPIC, 0), 0, lambda: True)
+    (store,) = joiner._stores.values()
+    store.close()
+    with pytest.raises(OperatorError, match="cannot be read"):
+        joiner.decode(Run(TOPIC, 0, log.records))
 
 
 async def test_a_store_that_another_process_holds_is_built_anew_elsewhere(tmp_path: Path) -> None:
