@@ -19,7 +19,8 @@ ENV PATH=/opt/driftline/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     DRIFTLINE_LOG_FORMAT=json \
     DRIFTLINE_WEB_HOST=0.0.0.0 \
-    DRIFTLINE_WEB_PORT=8910
+    DRIFTLINE_WEB_PORT=8910 \
+    DRIFTLINE_STATE_DIR=/var/lib/driftline/state
 WORKDIR /var/lib/driftline
 # By number, so that an orchestrator can see that it is not root.
 USER 10001

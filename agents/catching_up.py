@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -19,14 +19,21 @@ from agents.formats.decoded import DecodedRun
 from agents.log_reader import LogReader
 from agents.partition_totals import PartitionLedger, add_rows, by_version, name_of
 from agents.runs import Run, cut
+from detector.rows import Source
 from schemas.model_spec import OffsetRange
 
 if TYPE_CHECKING:
-    from agents.formats.native import RunDecoder
     from agents.registry import Registration, Registry
     from agents.settings import Settings
 
 log = structlog.get_logger(__name__)
+
+
+class Decoder(Protocol):
+    """Makes rows of runs."""
+
+    def decode(self, run: Run, source: Source) -> DecodedRun:
+        """Decode a run of the stream ``source``."""
 
 
 class CatchUp:
@@ -46,7 +53,7 @@ class CatchUp:
         self,
         settings: Settings,
         registry: Registry,
-        decoder: RunDecoder,
+        decoder: Decoder,
         is_current: Callable[[PartitionLedger], bool],
         report_gap: Callable[[OffsetRange], None],
     ) -> None:

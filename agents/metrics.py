@@ -81,6 +81,32 @@ METRICS: Final = (
         "Records between what this worker has committed and the end of a partition that it owns.",
         ("topic", "partition"),
     ),
+    # --- labels
+    MetricSpec(
+        "driftline_outcomes_total",
+        Kind.COUNTER,
+        "Labels that the join has decided on: matched, duplicate (known already), corrected (another had come first "
+        "and counts), expired (after their prediction's time), unmatched (no prediction came). After a crash some "
+        "are counted twice here; the statistics are not.",
+        ("model", "fate"),
+    ),
+    MetricSpec(
+        "driftline_outcomes_left_out_total",
+        Kind.COUNTER,
+        "Predictions and labels that were too large to be joined (64 KiB).",
+    ),
+    MetricSpec(
+        "driftline_label_coverage",
+        Kind.GAUGE,
+        "Share of the predictions whose label is known. Shown by the worker that judges the model.",
+        (*_MODEL, "stage"),
+    ),
+    MetricSpec(
+        "driftline_label_lag_seconds",
+        Kind.GAUGE,
+        "Time from a prediction to its label that the share `quantile` of the labels does not exceed.",
+        (*_MODEL, "stage", "quantile"),
+    ),
     # --- what the worker knows of models
     MetricSpec("driftline_registry_models", Kind.GAUGE, "Model versions registered."),
     MetricSpec(
@@ -151,6 +177,10 @@ class Metrics:
     unregistered_rows: Counter
     uncounted_offsets: Counter
     lag_records: Gauge
+    outcomes: Counter
+    outcomes_left_out: Counter
+    label_coverage: Gauge
+    label_lag_seconds: Gauge
     registry_models: Gauge
     spec_conflicts: Counter
     publish_seconds: Histogram

@@ -301,9 +301,15 @@ def _address(entry: Entry) -> Address:
 
 
 def by_version(decoded: DecodedRun) -> Iterator[tuple[Registration, Rows]]:
-    """Yield the rows of each version once; rows of which this stream carries no signal are left out."""
+    """Yield the rows of each version once.
+
+    Rows of which this stream carries no signal are left out, and labels of versions whose reference is being collected:
+    it is made of features and predictions.
+    """
     pieces: dict[ModelVersion, list[tuple[Registration, Rows]]] = {}
     for registration, rows in decoded.rows:
+        if rows.source is Source.OUTCOMES and registration.layout is None:
+            continue
         if len(rows) and any(column is not None for column in rows.columns):
             pieces.setdefault(name_of(registration), []).append((registration, rows))
     for found in pieces.values():

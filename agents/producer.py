@@ -57,6 +57,19 @@ class IdempotentProducer(driver.Producer):
             partitioner=DefaultPartitioner(),
         )
 
+    async def partitions(self, topic: str) -> int:
+        """Partitions that a topic has.
+
+        Raises
+        ------
+        DeliveryError
+            The broker does not say.
+        """
+        try:
+            return len(await self._ensure_producer().partitions_for(topic))
+        except KafkaError as error:
+            raise DeliveryError(f"topic {topic} cannot be found: {error!r}") from error
+
     async def deliver(self, records: Iterable[Outgoing], timeout_s: float | None = None) -> list[RecordMetadata]:
         """Produce records and wait until the broker has acknowledged all of them.
 

@@ -5,7 +5,8 @@ Exactly-once effect without transactions:
 1. *Count.* The rows of a run are added to the totals of its partition, and the position moves behind the run, in one
    step without an await (`PartitionLedger.count`).
 2. *Publish.* What has changed, and the position, are taken at one moment (`PartitionLedger.snapshot`) and written; the
-   broker's acknowledgement is awaited. Dead letters of the records below that position are delivered or dropped.
+   broker's acknowledgement is awaited. Dead letters of the records below that position are delivered or dropped, and
+   what the join needs of them is forwarded (`agents.joins`) and acknowledged.
 3. *Commit.* Then the position is committed. Whatever happens in between, the next owner finds totals that have come at
    least as far as the committed offset, and skips rows below each total's own N.
 
@@ -30,6 +31,8 @@ from agents.catching_up import CatchUp
 from agents.errors import DeliveryError, OperatorError
 from agents.formats.decoded import DecodedRun, ModelVersion
 from agents.formats.native import RunDecoder
+from agents.joins.forwarding import MANY, Forwarder
+from agents.joins.joiner import Joiner, pieces
 from agents.partition_totals import PartitionLedger, Snapshot
 from agents.runs import Run
 from agents.statelog import Entry, StateLog
@@ -49,8 +52,10 @@ TOTALS_PER_SECOND: Final = 2_000
 MOST_NAMED: Final = 1_000
 """Unregistered model versions that get a log line and a metric of their own."""
 
-STREAMS: Final = (Source.FEATURES, Source.PREDICTIONS)
-"""What is counted where its records are; outcomes have to find their predictions first."""
+JOINS: Final = "joins"
+"""The topic in which labels find their predictions."""
+STREAMS: Final = {source.value: source for source in Source} | {JOINS: Source.OUTCOMES}
+"""Topics that are counted, and what rows come of them."""
 _PASSED_ON: Final = (DeliveryError, OperatorError, KafkaError)
 """Faults of the broker, not of a record: the worker ends and starts again from what is committed."""
 
@@ -78,10 +83,13 @@ class Profiler:
         self.registry = registry
         self.letters = letters
         self.metrics = metrics
-        self.decoder = RunDecoder(registry.lookup, app.settings)
-        self._sources = {app.settings.topic(source.value): source for source in STREAMS}
-        self._automatic = {source: AutoRegistration(registry, app.settings, source) for source in STREAMS}
-        self._catch_up = CatchUp(app.settings, registry, self.decoder, self._is_current, self._report_gap)
+        self.decoder = RunDecoder(registry.lookup, app.settings, registry.versions)
+        self.joiner = Joiner(app.settings, registry, metrics)
+        self._sources = {app.settings.topic(name): source for name, source in STREAMS.items()}
+        self._automatic = {
+            source: AutoRegistration(registry, app.settings, source) for source in (Source.FEATURES, Source.PREDICTIONS)
+        }
+        self._catch_up = CatchUp(app.settings, registry, self, self._is_current, self._report_gap)
         self._ledgers: dict[TP, PartitionLedger] = {}
         self._loading = asyncio.Lock()
         self._flushing = asyncio.Lock()
@@ -93,9 +101,11 @@ class Profiler:
         self._profiles = StateLog(
             self.settings.topic("profiles"), TOPICS["profiles"].max_message_bytes, self.app.producer
         )
-        for topic, source in self._sources.items():
-            self.app.agent(self.app.input_topic(topic), name=f"profiling-{source}")(self._agent)
+        self.forwarder = Forwarder(self.joiner.topic, self.app.producer, self.metrics)
+        for name in STREAMS:
+            self.app.agent(self.app.input_topic(self.settings.topic(name)), name=f"profiling-{name}")(self._agent)
         self.app.task(self._publish_for_ever)
+        self.app.task(self.joiner.sweep_for_ever)
         self.app.on_partitions_assigned.connect(self._on_assigned)
         self.app.on_partitions_revoked.connect(self._on_revoked)
         self.app.on_before_shutdown.connect(self._on_shutdown)
@@ -119,10 +129,14 @@ class Profiler:
         except TimeoutError:
             log.warning("totals were not published before partitions moved: their rows will be read again")
         self._ledgers = {tp: ledger for tp, ledger in self._ledgers.items() if tp not in revoked}
+        self.joiner.close(revoked)
 
     async def _on_shutdown(self, *_args: Any, **_: Any) -> None:
-        await self.flush()
-        self._ledgers = {}
+        try:
+            await self.flush()
+        finally:
+            self._ledgers = {}
+            self.joiner.close()
 
     def _new_ledger(self, tp: TP) -> PartitionLedger:
         generation = self.app.consumer_generation_id
@@ -142,6 +156,7 @@ class Profiler:
             begins, ends, committed = await asyncio.gather(
                 consumer.beginning_offsets(*tps), consumer.end_offsets(*tps), consumer.committed(*tps)
             )
+            await self.forwarder.follow(await self.app.producer.partitions(self.joiner.topic))
             saved, partitions = await statelog.read_back(
                 self.settings, self._profiles.topic, lambda key: recovery.source_of(key) in tps
             )
@@ -158,8 +173,10 @@ class Profiler:
 
     async def _agent(self, runs: Any) -> None:
         async for event in runs.events():
-            await self.count(event.value, event.message.generation_id)
-            await asyncio.sleep(0)  # a full buffer never waits, and others want a turn
+            run: Run = event.value
+            for piece in pieces(run) if run.topic == self.joiner.topic else (run,):
+                await self.count(piece, event.message.generation_id)
+                await asyncio.sleep(0)  # a full buffer never waits, and others want a turn
 
     async def count(self, run: Run, generation: int) -> None:
         """Count the rows of a run, unless its partition has moved.
@@ -180,6 +197,10 @@ class Profiler:
             if rest is None:
                 await self._look_for_new_topic(ledger, run)
                 return
+            if run.topic == self.joiner.topic:
+                await self.joiner.prepare(ledger.tp, rest.first_offset, lambda: self._is_current(ledger))
+                if not self._is_current(ledger):
+                    return
             try:
                 await self._count(ledger, rest)
             except _PASSED_ON:
@@ -190,12 +211,20 @@ class Profiler:
                     topic=run.topic, partition=run.partition, first_offset=rest.first_offset,
                 )  # fmt: skip
                 await self._count_one_by_one(ledger, rest)
+        if self.forwarder.waiting > MANY:
+            await self.forwarder.deliver()
         if ledger.has_cuts:
             await self.flush()
 
+    def decode(self, run: Run, source: Source) -> DecodedRun:
+        """Make rows of a run: decode its records, or join them."""
+        return self.joiner.decode(run) if run.topic == self.joiner.topic else self.decoder.decode(run, source)
+
     async def _count(self, ledger: PartitionLedger, run: Run) -> None:
         await self._catch_up.settle(ledger)
-        decoded = self.decoder.decode(run, ledger.source)
+        if not self._is_current(ledger):
+            return
+        decoded = self.decode(run, ledger.source)
         if decoded.unregistered:
             # Whoever registered a model before producing these rows may rely on their being counted.
             before = self.registry.revision
@@ -203,7 +232,7 @@ class Profiler:
             await self._register_by_itself(decoded, ledger.source)
             if self.registry.revision != before:
                 await self._catch_up.settle(ledger)
-                decoded = self.decoder.decode(run, ledger.source)
+                decoded = self.decode(run, ledger.source)
         for registration, first_row in ledger.unready(decoded).values():
             await self._catch_up.open(ledger, registration, first_row)
         if self._is_current(ledger):
@@ -225,6 +254,7 @@ class Profiler:
     def _tally(self, ledger: PartitionLedger, run: Run, decoded: DecodedRun) -> None:
         """Count what was decoded."""
         counted = ledger.count(run, decoded)
+        self.forwarder.add(decoded.forwards)
         for letter in decoded.letters:
             self.letters.offer(letter)
         self.metrics.records.labels(topic=run.topic).inc(len(run))
@@ -253,7 +283,7 @@ class Profiler:
         self.metrics.uncounted_offsets.labels(topic=gap.topic, partition=str(gap.partition)).inc(lost)
 
     async def _register_by_itself(self, decoded: DecodedRun, source: Source) -> None:
-        if self.settings.auto_register:
+        if self.settings.auto_register and source in self._automatic:
             automatic = self._automatic[source]
             for name in decoded.unregistered:
                 if self.registry.lookup(*name) is None:
@@ -267,6 +297,7 @@ class Profiler:
             return
         await self.flush()
         if self._is_current(ledger):
+            self.joiner.close([ledger.tp])
             self._ledgers[ledger.tp] = self._new_ledger(ledger.tp)
             await self.app.consumer.seek(ledger.tp, run.first_offset)
 
@@ -318,16 +349,19 @@ class Profiler:
                 # What was taken from the books may not have been written. A later flush, as at the end of a worker that
                 # crashes, would find nothing to write, and commit.
                 self._ledgers = {}
+                self.forwarder.clear()
                 raise
 
     async def _publish(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Write totals and dead letters, and return the entries that are too large."""
         self._totals_changed = len(entries)
         if not entries:
-            await self.letters.deliver()
+            await asyncio.gather(self.forwarder.deliver(), self.letters.deliver())
             return ()
         began = time.monotonic()
-        refused, _ = await asyncio.gather(self._profiles.write(entries), self.letters.deliver())
+        refused, *_ = await asyncio.gather(
+            self._profiles.write(entries), self.forwarder.deliver(), self.letters.deliver()
+        )
         self.metrics.publish_seconds.observe(time.monotonic() - began)
         if refused:
             self.metrics.ignored_totals.labels(reason="too_large").inc(len(refused))

@@ -125,6 +125,7 @@ class Registry:
         self._topic = settings.topic("models")
         self._versions: dict[tuple[str, str], _Version] = {}
         self._registrations: dict[tuple[str, str], Registration] = {}
+        self._by_model: dict[str, dict[str, Registration]] = {}
         self._reader: LogReader | None = None
         self._next_offset = 0
         self._progress = asyncio.Condition()
@@ -175,6 +176,10 @@ class Registry:
     def lookup(self, model: str, version: str) -> Registration | None:
         """Return what is in force for a model version; None when nobody registered it."""
         return self._registrations.get((model, version))
+
+    def versions(self, model: str) -> Sequence[Registration]:
+        """Return what is in force for all versions of a model."""
+        return tuple(self._by_model.get(model, {}).values())
 
     def __iter__(self) -> Iterator[Registration]:
         return iter(list(self._registrations.values()))
@@ -268,8 +273,10 @@ class Registry:
         self._versions[name] = version
         if after is None:
             self._registrations.pop(name, None)
+            self._by_model.get(name[0], {}).pop(name[1], None)
         else:
             self._registrations[name] = after
+            self._by_model.setdefault(name[0], {})[name[1]] = after
         if before is None or after is None or before.spec is not after.spec:
             self.revision += 1
         for hash_ in set(after.refused if after else ()) - set(before.refused if before else ()):

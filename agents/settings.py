@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Mapping
 from difflib import get_close_matches
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Final, Self
 
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
@@ -160,6 +161,12 @@ class Settings(BaseSettings):
     dead_letter_timeout_s: float = Field(default=5.0, gt=0)
     """How long a dead-letter topic that refuses writes may delay the worker; then the letter is counted as dropped."""
 
+    # Labels
+
+    state_dir: Path | None = None
+    """Folder for predictions that wait for their labels; unset: `driftline` in the user's folder for states
+    (~/.local/state). It is a cache: what is lost is read again from the topic `joins`."""
+
     # The worker's surroundings
 
     web_host: str = "127.0.0.1"
@@ -212,6 +219,14 @@ class Settings(BaseSettings):
     def topic(self, name: str) -> str:
         """Name on the broker of the topic that the table calls ``name``."""
         return self.topic_prefix + name
+
+    @property
+    def state_folder(self) -> Path:
+        """The folder that `state_dir` names, or its default."""
+        if self.state_dir is not None:
+            return self.state_dir
+        base = os.environ.get("XDG_STATE_HOME")
+        return (Path(base) if base else Path.home() / ".local" / "state") / "driftline"
 
     def client_options(self) -> dict[str, Any]:
         """Keyword arguments with which every aiokafka client reaches the broker. Holds the password in the clear."""

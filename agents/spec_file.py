@@ -277,7 +277,9 @@ _SECTIONS: Final = (
         "that a metric may not surely pass, whatever the reference was, as in {accuracy: 0.8, auc: 0.7, log_loss: "
         "0.5}: accuracy, precision, recall, f1, auc, log_loss, brier, calibration_error; mae, mse, rmse, pinball. "
         "limit_tier: how bad that is. estimate: whether performance is estimated while labels are still to come. "
-        "Limits and tiers can be edited here; losses are measured on the reference: run `models init --loss NAME`.",
+        "Limits and tiers can be edited here; losses are measured on the reference: run `models init --loss NAME`. "
+        "wait: how long predictions and labels wait for each other. sample: share of the prediction ids that are "
+        "joined. features: whether the features wait for the label too, for surrogate models and estimates.",
     ),
     _Section(
         ("seasonality", "timezone"),

@@ -20,6 +20,9 @@ STATUS_INTERVAL_S: Final = 1.0
 ENVELOPE_BYTES: Final = 4_096
 """What a record's key, headers and batch add to its value, generously."""
 
+QUANTILES: Final = {"0.5": "lag_p50_s", "0.9": "lag_p90_s", "0.99": "lag_p99_s"}
+"""Of the label lag that are shown, with their fields of a status."""
+
 Subject = tuple[str, str, str]
 """Model, version, stage."""
 
@@ -42,6 +45,7 @@ class StatusBoard:
         self._waiting: dict[Subject, ModelStatus] = {}
         self._steps: dict[Subject, int] = {}
         self._shown: dict[Subject, frozenset[str]] = {}
+        self._labelled: set[Subject] = set()
 
     def offer(self, statuses: Iterable[ModelStatus]) -> None:
         """Take note of where versions stand now."""
@@ -77,6 +81,11 @@ class StatusBoard:
         for subject, signals in self._shown.items():
             for signal in signals:
                 self._metrics.tier.remove(*subject, signal)
+        for subject in self._labelled:
+            self._metrics.label_coverage.remove(*subject)
+            for quantile in QUANTILES:
+                self._metrics.label_lag_seconds.remove(*subject, quantile)
+        self._labelled = set()
         self._sent, self._waiting, self._steps, self._shown = {}, {}, {}, {}
 
     def _show(self, subject: Subject, status: ModelStatus) -> None:
@@ -87,6 +96,11 @@ class StatusBoard:
         self._shown[subject] = frozenset(signal.signal for signal in status.signals)
         self._metrics.steps.labels(*subject).inc(max(0, status.steps - self._steps.get(subject, 0)))
         self._steps[subject] = status.steps
+        if status.labels is not None and status.labels.coverage is not None:
+            self._labelled.add(subject)
+            self._metrics.label_coverage.labels(*subject).set(status.labels.coverage)
+            for quantile, field in QUANTILES.items():
+                self._metrics.label_lag_seconds.labels(*subject, quantile).set(getattr(status.labels, field) or 0.0)
 
 
 def fitted(event: DriftEvent | ModelStatus, limit: int) -> bytes:

@@ -81,9 +81,18 @@ class Watchdog:
         Where the lag is shown.
     clock
         Seconds, monotonic.
+    progress
+        Of work that an agent does for long in one run: as long as it moves, no agent is stuck.
     """
 
-    def __init__(self, app: DriftlineApp, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        app: DriftlineApp,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+        progress: Callable[[], Hashable] = lambda: None,
+    ) -> None:
+        self._progress = progress
         self._app = app
         self._metrics = metrics
         self._clock = clock
@@ -179,7 +188,9 @@ class Watchdog:
                 stream = actor.stream
                 event = stream.current_event
                 waiting = stream.channel.queue.qsize()
-                state = (event.message.tp, event.message.offset) if event is not None and waiting else None
+                state = None
+                if event is not None and waiting:
+                    state = (event.message.tp, event.message.offset, self._progress())
                 yield f"{name.rpartition('.')[2]}", state
 
 

@@ -42,7 +42,7 @@ from agents.verdicts import Verdicts
 from agents.watchdog import TIMEOUTS, LoopGuard, Watchdog
 from agents.web import Checks, WebServer
 
-RUN_TOPICS: Final = ("features", "predictions", "profiles", "drift-events")
+RUN_TOPICS: Final = ("features", "predictions", "outcomes", "joins", "profiles", "drift-events")
 """Topics whose records come to the agents in runs."""
 STOP_WITHIN_S: Final = 45.0
 """A worker that was told to stop and is still there after so long is ended."""
@@ -107,14 +107,16 @@ async def running_worker(settings: Settings, metrics: Metrics | None = None) -> 
         registry = await stack.enter_async_context(Registry(settings, metrics))
         letters = await stack.enter_async_context(DeadLetters(settings, metrics))
         app = create_app(settings, run_topics=[settings.topic(name) for name in RUN_TOPICS])
-        Profiler(app, registry, letters, metrics).attach()
+        profiler = Profiler(app, registry, letters, metrics)
+        profiler.attach()
         verdicts = Verdicts(app, registry, metrics)
         verdicts.attach()
         Responder(app, registry, metrics).attach()
-        watchdog = Watchdog(app, metrics)
+        watchdog = Watchdog(app, metrics, progress=lambda: profiler.joiner.taken)
         app.task(watchdog.watch)
         app.task(registry.watch)
         checks = _checks(app, registry, verdicts, watchdog)
+        stack.callback(profiler.joiner.close)
         web = await stack.enter_async_context(WebServer(settings.web_host, settings.web_port, metrics, checks))
         await stack.enter_async_context(running(app))
         yield WorkerHandle(settings, app, registry, metrics, web, checks)

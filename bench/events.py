@@ -13,7 +13,16 @@ import numpy as np
 
 from detector.reference import freeze
 from detector.rows import Rows, Source
-from schemas.model_spec import FeatureSpec, FeatureType, ModelSpec, Output, PredictionSpec, Task
+from schemas.model_spec import (
+    FeatureSpec,
+    FeatureType,
+    ModelSpec,
+    OutcomeSpec,
+    Output,
+    PredictionSpec,
+    ReferenceSpec,
+    Task,
+)
 
 VERSION: Final = "1"
 EVENT_BYTES: Final = 650
@@ -68,6 +77,26 @@ def specs(shape: Shape) -> list[ModelSpec]:
             tuple(np.ascontiguousarray(column) for column in columns),
         )
         made.append(freeze(spec, rows, origin="bench"))
+    return made
+
+
+def labelled_specs(shape: Shape) -> list[ModelSpec]:
+    """Specs of the same models whose labels are read: what came true has nothing to do with the score."""
+    made: list[ModelSpec] = []
+    for index, spec in enumerate(specs(shape)):
+        rng = np.random.default_rng([13, index])
+        bare = spec.model_copy(update={"outcomes": OutcomeSpec(), "reference": ReferenceSpec()})
+        features = _features(rng, REFERENCE_ROWS, shape.features, 0.0).T
+        labels: list[str | None] = [str(each) for each in rng.integers(0, 2, REFERENCE_ROWS)]
+        errors: list[str | None] = [("false", "true")[each] for each in rng.integers(0, 2, REFERENCE_ROWS)]
+        rows = Rows(
+            Source.PREDICTIONS,
+            np.arange(REFERENCE_ROWS),
+            np.full(REFERENCE_ROWS, 1.7e9),
+            np.zeros(REFERENCE_ROWS, dtype=np.int8),
+            (*(np.ascontiguousarray(column) for column in features), rng.random(REFERENCE_ROWS), labels, errors),
+        )
+        made.append(freeze(bare, rows, origin="bench"))
     return made
 
 

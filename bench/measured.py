@@ -113,6 +113,11 @@ class Worker(Measured):
         return self._counted
 
     @property
+    def url(self) -> str:
+        """Of its web server."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
     def pid(self) -> int:
         """Of the process."""
         if self.process is None:
@@ -127,6 +132,7 @@ class Worker(Measured):
             "PARTITIONS": str(self.settings.partitions),
             "WEB_PORT": str(self._port),
             "LOG_LEVEL": "ERROR",
+            "STATE_DIR": str(self.settings.state_folder),
         }
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, *_WORKER, env=os.environ | {PREFIX + key: value for key, value in environment.items()}

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from agents.broker import EmbeddedBroker
 from agents.settings import Settings
-from bench.events import EventSource, Shape
+from bench.events import EventSource, Shape, specs
 from bench.feeder import Feeder
 from bench.measured import Worker
 from bench.throughput import register
@@ -38,7 +38,7 @@ async def measure(shape: Shape, events: int, progress: Progress) -> list[dict[st
     """Read the memory of a worker at so many events, ten times."""
     with EmbeddedBroker() as broker:
         settings = Settings(bootstrap_servers=broker.bootstrap_servers)
-        await register(settings, shape)
+        await register(settings, specs(shape))
         worker = Worker(settings)
         async with (
             worker.running(),

@@ -7,6 +7,7 @@ reads the speed of one process:
 (b) a plain Faust agent with pydantic that feeds River's ADWIN for each feature and a logistic regression,
 (c) driftline's worker, all of it: verdicts, publishing and committing are on,
 (d) driftline with 50 rows in a message,
+(e) driftline's worker where labels are read: predictions that wait for their label, then labels that find theirs,
 
 and the time from a record's append to the arrival of the drift event that it caused.
 """
@@ -17,6 +18,8 @@ import argparse
 import asyncio
 import json
 import sys
+import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,14 +34,18 @@ from agents.broker import EmbeddedBroker
 from agents.registry import Registry
 from agents.settings import Settings
 from agents.topics import ensure_topics
-from bench.events import EventSource, Shape, specs
+from bench.events import EventSource, Shape, labelled_specs, specs
 from bench.feeder import Feeder
 from bench.latency import latencies
 from bench.measured import Measured, Subject, Worker
+from bench.outcomes import outcome_rates
+from schemas.model_spec import ModelSpec
 
 ROWS_PER_BATCH: Final = 50
 PREPARED_EVENTS: Final = 100_000
 LATENCY_MODELS: Final = 20
+PAIRS_PER_S: Final = 20_000
+"""So many predictions with their labels are fed for each second of a measurement."""
 BACKLOG: Final = 500_000
 """Records that wait before aiokafka alone begins: no feeder keeps up with it on two cores."""
 AHEAD: Final = {"naive": 20_000, "driftline": 150_000}
@@ -48,6 +55,7 @@ ASKED: Final = {
     "ratio_to_naive": ("at least", 15.0),
     "share_of_aiokafka": ("at least", 0.35),
     "ratio_of_batches": ("at least", 5.0),
+    "outcomes_joined_per_s": ("at least", 15_000.0),
     "alert_latency_p99_s": ("below", 3.0),
 }
 
@@ -71,6 +79,8 @@ async def measure(plan: Plan, progress: Progress) -> dict[str, float]:
         events = await _worker(plan.seconds, plan.shape)
     with _step(progress, f"driftline's worker, {ROWS_PER_BATCH} rows a message"):
         rows = ROWS_PER_BATCH * await _worker(plan.seconds, batches)
+    with _step(progress, "labels joined with their predictions"):
+        joined = await _outcomes(plan)
     with _step(progress, "alert latency"):
         delays = await _latency(plan.seconds * 4)
     if not delays:
@@ -80,6 +90,7 @@ async def measure(plan: Plan, progress: Progress) -> dict[str, float]:
         "naive_events_per_s": round(naive),
         "driftline_events_per_s": round(events),
         "driftline_rows_per_s": round(rows),
+        **joined,
         "ratio_to_naive": round(events / naive, 2),
         "share_of_aiokafka": round(events / alone, 3),
         "ratio_of_batches": round(rows / events, 2),
@@ -118,17 +129,27 @@ async def _subject(plan: Plan, name: str) -> float:
 async def _worker(seconds: float, shape: Shape) -> float:
     with EmbeddedBroker() as broker:
         settings = _settings(broker)
-        await register(settings, shape)
+        await register(settings, specs(shape))
         worker = Worker(settings)
         async with worker.running():
             return await _feed(worker, settings, shape, seconds, AHEAD["driftline"] // shape.rows_per_event)
+
+
+async def _outcomes(plan: Plan) -> dict[str, float]:
+    shape = replace(plan.shape, models=1)
+    with EmbeddedBroker() as broker, tempfile.TemporaryDirectory() as state:
+        settings = _settings(broker).model_copy(update={"state_dir": Path(state)})
+        await register(settings, labelled_specs(shape))
+        worker = Worker(settings)
+        async with worker.running():
+            return await outcome_rates(worker, settings, shape, int(plan.seconds * PAIRS_PER_S))
 
 
 async def _latency(seconds: float) -> list[float]:
     shape = Shape(models=LATENCY_MODELS)
     with EmbeddedBroker() as broker:
         settings = _settings(broker)
-        await register(settings, shape)
+        await register(settings, specs(shape))
         async with Worker(settings).running():
             return await latencies(settings, shape, seconds)
 
@@ -137,11 +158,11 @@ def _settings(broker: EmbeddedBroker) -> Settings:
     return Settings(bootstrap_servers=broker.bootstrap_servers)
 
 
-async def register(settings: Settings, shape: Shape) -> None:
+async def register(settings: Settings, models: Iterable[ModelSpec]) -> None:
     """Make the topics and register the models."""
     await ensure_topics(settings)
     async with Registry(settings) as registry:
-        for spec in specs(shape):
+        for spec in models:
             await registry.publish(spec)
 
 

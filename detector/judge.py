@@ -10,13 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from detector.lags import coverage
 from detector.layout import Layout
 from detector.monitor import Monitor
 from detector.profile import Profile
 from detector.state import StateError, pack, unpack
 from detector.steps import PaneCounts
 from schemas.model_spec import ModelSpec, OffsetRange, Stage
-from schemas.outbound import DriftEvent, ModelState, ModelStatus, Pane
+from schemas.outbound import DriftEvent, LabelStatus, ModelState, ModelStatus, Pane
 from schemas.profiles import ProfileTotal
 
 Partition = tuple[str, int]
@@ -132,10 +135,27 @@ class ModelJudge:
                 uncounted=tuple(gap for fence in self._fences.values() for gap in fence.uncounted),
                 invalid=invalid,
                 note=self.note,
+                labels=self._labels(stage),
                 **monitor.standing(),
             )
             for stage, monitor in sorted(monitors.items())
         ]
+
+    def _labels(self, stage: Stage) -> LabelStatus | None:
+        """What is known of the labels of a stage, over all rows folded in; None where none are read."""
+        if self.spec.outcomes is None:
+            return None
+        whole = np.zeros(self.layout.width, dtype=np.int64)
+        for fence in self._fences.values():
+            for (of, _), vector in fence.profile.parts.items():
+                if of is stage:
+                    whole += vector
+        arrivals, labels = self.layout.arrivals(whole), self.layout.labels(whole)
+        if arrivals is None:
+            return None
+        known = coverage(self.layout.predictions(whole), labels, arrivals.joined, self.spec.outcomes.sample)
+        p50, p90, p99 = map(arrivals.quantile, (0.5, 0.9, 0.99))
+        return LabelStatus(rows=labels, coverage=known, lag_p50_s=p50, lag_p90_s=p90, lag_p99_s=p99)
 
     @property
     def position(self) -> int:

@@ -2,9 +2,10 @@
 
 One int64 vector holds everything that is counted of rows, in this order::
 
-    rows from features | from predictions | from outcomes | bins of signal 0 | ... | sums | squares | pairs
+    rows from features | from predictions | from outcomes | bins of signal 0 | ... | sums | squares | pairs | lags
 
-The third is there only where the spec has outcomes, and pairs (``detector.pairs``) where it has predictions too.
+The third and the lags of labels (``detector.lags``) are there only where the spec has outcomes, and pairs
+(``detector.pairs``) where it has predictions too.
 Bins stand in the order of ``detector.bins``. Sums and squares are those of the number signals, in integers so that
 totals subtract exactly: with z = (x - center) / scale of the reference, clipped to the feature's bounds and to
 4,096 scales, a sum adds rint(z 2^20) and a square rint(z 2^8)^2. Missing and invalid values add nothing.
@@ -20,9 +21,11 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from detector import lags
 from detector.bins import NumberBinner, make_binner
 from detector.counting import SQUARE_UNIT, SUM_UNIT, NumberSignal, NumberSignals
 from detector.estimation import ExpectedLoss
+from detector.lags import LabelArrivals
 from detector.pairs import PairCounts
 from detector.profile import PartKey, Profile, Vector
 from detector.rows import STAGES, Column, Rows, Source
@@ -91,6 +94,10 @@ class Layout:
         self.width = self.pairs.start + self.pairs.width
         conditional = {performance_signal(loss) for loss in CONDITIONAL}
         self._conditional = tuple(i for i, signal in enumerate(self.signals) if signal in conditional)
+        self._lags: slice | None = None
+        if spec.outcomes is not None:
+            self._lags = slice(self.width, self.width + lags.WIDTH)
+            self.width += lags.WIDTH
         self._numbers = {i: self._number(i, place, len(numbers)) for place, i in enumerate(numbers)}
         self._together: dict[tuple[int, ...], NumberSignals] = {}
         self._block_rows = min(MAX_BLOCK_ROWS, max(MIN_BLOCK_ROWS, BLOCK_CELLS // len(self.signals)))
@@ -145,6 +152,8 @@ class Layout:
             self._count_expected(rows, dict(zip((*numbers, *others), places, strict=True)), part, vectors)
         if rows.source is Source.OUTCOMES:
             self.pairs.count(rows, lambda i, column: self.binners[i].index(column), part, vectors)
+        if self._lags is not None and rows.lags is not None:
+            vectors[:, self._lags] = _count_lags(rows, part, len(keys))
         return Profile({key: vectors[i].copy() for i, key in enumerate(keys)})
 
     def _count_expected(self, rows: Rows, places: dict[int, Ints], part: Ints | None, vectors: Vector) -> None:
@@ -193,6 +202,18 @@ class Layout:
         return self._season.phase_of(times)
 
     # ------------------------------------------------------------------------------------------------- reading
+
+    def predictions(self, vector: Vector) -> int:
+        """Rows of predictions."""
+        return int(vector[ROWS_AT[Source.PREDICTIONS]])
+
+    def labels(self, vector: Vector) -> int:
+        """Labels; 0 where the spec has no outcomes."""
+        return 0 if self._lags is None else int(vector[ROWS_AT[Source.OUTCOMES]])
+
+    def arrivals(self, vector: Vector) -> LabelArrivals | None:
+        """How late the labels came; None where the spec has no outcomes."""
+        return None if self._lags is None else LabelArrivals.of(vector[self._lags])
 
     def row_count(self, vector: Vector) -> int:
         """Rows of all sources."""
@@ -249,6 +270,18 @@ class Layout:
         """Values that were not of their signal's type: by the feature's name, the prediction's under ``prediction``."""
         counts = vector[self._invalid_at]
         return {self._names[i]: int(counts[i]) for i in np.flatnonzero(counts).tolist()}
+
+
+def _count_lags(rows: Rows, part: Ints | None, parts: int) -> Ints:
+    """Count the lags section of labels by part: (parts, ``lags.WIDTH``)."""
+    places = lags.lag_places(cast(Floats, rows.lags))
+    known = places >= 0
+    of_part = np.zeros(len(rows), dtype=np.int64) if part is None else part
+    counts = np.bincount((of_part * lags.WIDTH + places)[known], minlength=parts * lags.WIDTH)
+    sections = counts.reshape(parts, lags.WIDTH)
+    if rows.joined:
+        sections[:, lags.JOINED_AT] = np.bincount(of_part, minlength=parts)
+    return sections
 
 
 def _by_part(values: Floats, part: Ints | None) -> Floats:

@@ -65,6 +65,10 @@ class Rows:
     context
         Likewise, of what is known of the rows but counted elsewhere: the features and the prediction that a label
         belongs to. None: nothing is. It is never counted, only sampled (``sampled_columns``).
+    lags
+        (n,) seconds from the prediction to its label, NaN where that is not known; None: no labels.
+    joined
+        Whether these labels found their predictions by the id.
     """
 
     source: Source
@@ -73,6 +77,8 @@ class Rows:
     stages: NDArray[np.int8]
     columns: tuple[Column | None, ...]
     context: tuple[Column | None, ...] | None = None
+    lags: NDArray[np.float64] | None = None
+    joined: bool = False
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -82,7 +88,10 @@ class Rows:
         part = slice(start, stop)
         columns = tuple(None if column is None else column[part] for column in self.columns)
         context = self.context and tuple(None if column is None else column[part] for column in self.context)
-        return Rows(self.source, self.offsets[part], self.times[part], self.stages[part], columns, context)
+        lags = None if self.lags is None else self.lags[part]
+        return Rows(
+            self.source, self.offsets[part], self.times[part], self.stages[part], columns, context, lags, self.joined
+        )
 
     @property
     def sampled_columns(self) -> tuple[Column | None, ...]:
@@ -107,6 +116,8 @@ class Rows:
             return first
         if any(piece.source is not first.source for piece in pieces):
             raise ValueError("rows of different sources cannot be joined")
+        if any(piece.joined is not first.joined for piece in pieces):
+            raise ValueError("labels that found their predictions and labels that brought them cannot be joined")
         return cls(
             first.source,
             np.concatenate([piece.offsets for piece in pieces]),
@@ -114,7 +125,18 @@ class Rows:
             np.concatenate([piece.stages for piece in pieces]),
             tuple(_join(columns) for columns in zip(*(piece.columns for piece in pieces), strict=True)),
             _join_context([piece.context for piece in pieces]),
+            _join_lags([piece.lags for piece in pieces]),
+            first.joined,
         )
+
+
+def _join_lags(lags: Sequence[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
+    known = [piece for piece in lags if piece is not None]
+    if not known:
+        return None
+    if len(known) < len(lags):
+        raise ValueError("rows with lags and rows without them cannot be joined")
+    return np.concatenate(known)
 
 
 def _join_context(contexts: Sequence[tuple[Column | None, ...] | None]) -> tuple[Column | None, ...] | None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
-from schemas.inbound import FeatureBatch, FeatureEvent, PredictionBatch, PredictionEvent
+from schemas.inbound import FeatureBatch, FeatureEvent, OutcomeBatch, OutcomeEvent, PredictionBatch, PredictionEvent
 from schemas.model_spec import ModelSpec
 from schemas.outbound import DeadLetter, DriftEvent, ModelStatus, RetrainRequest
 from schemas.profiles import BaselineRows, ProfileTotal, UnregisteredRows
@@ -89,13 +89,15 @@ def _tolerate_more_fields(schema: Any) -> None:
             _tolerate_more_fields(part)
 
 
-_READ: Final = (FeatureEvent, FeatureBatch, PredictionEvent, PredictionBatch)
+_READ: Final = (FeatureEvent, FeatureBatch, PredictionEvent, PredictionBatch, OutcomeEvent, OutcomeBatch)
 
 EVENTS: Final[dict[str, type[BaseModel]]] = {
     "FeatureEvent": FeatureEvent,
     "FeatureBatch": FeatureBatch,
     "PredictionEvent": PredictionEvent,
     "PredictionBatch": PredictionBatch,
+    "OutcomeEvent": OutcomeEvent,
+    "OutcomeBatch": OutcomeBatch,
     "ModelSpec": ModelSpec,
     "ProfileTotal": ProfileTotal,
     "BaselineRows": BaselineRows,

@@ -105,3 +105,69 @@ class PredictionBatch(_Batch):
         if self.prediction is None and self.score is None and self.probabilities is None:
             raise ValueError("a prediction event needs `prediction`, `score` or `probabilities`")
         return self
+
+
+class OutcomeEvent(Inbound):
+    """What came true of one prediction: it finds its prediction by the id, or brings it along."""
+
+    model: Name
+    version: Name | None = None
+    """Needed where the event brings the prediction; otherwise the version that made the prediction counts."""
+    time: AwareDatetime | None = None
+    """When the label became known; the record's timestamp stands in for it."""
+    stage: Stage = Stage.PRODUCTION
+    """Of a prediction that the event brings; otherwise the prediction's own counts."""
+    prediction_id: str | None = Field(default=None, min_length=1)
+    """Of the prediction, unique within the model."""
+    label: str | bool | int | float
+    """The class, or the number of a regression."""
+    features: dict[FeatureName, FeatureValue] | None = None
+    prediction: str | bool | int | float | None = None
+    """With this, the score or the probabilities, and the version, no join is needed."""
+    score: float | None = None
+    probabilities: dict[str, float] | None = None
+    prediction_time: AwareDatetime | None = None
+    """When the prediction was made, where the event brings it."""
+
+    @model_validator(mode="after")
+    def _finds_or_brings_its_prediction(self) -> Self:
+        answers = (self.prediction, self.score, self.probabilities)
+        _check_prediction(self.prediction_id is not None, self.version, any(each is not None for each in answers))
+        return self
+
+
+class OutcomeBatch(Inbound):
+    """What came true of many predictions, in columns."""
+
+    model: Name
+    version: Name | None = None
+    rows: int = Field(ge=1)
+    time: AwareDatetime | list[AwareDatetime] | None = None
+    stage: Stage = Stage.PRODUCTION
+    prediction_id: list[str] | None = None
+    label: list[str | bool | int | float | None]
+    """Null where nothing is known yet: such a row says nothing."""
+    features: dict[FeatureName, list[FeatureValue]] | None = None
+    prediction: list[str | bool | int | float | None] | None = None
+    score: list[float | None] | None = None
+    probabilities: dict[str, list[float]] | None = None
+    prediction_time: AwareDatetime | list[AwareDatetime] | None = None
+
+    @model_validator(mode="after")
+    def _columns_are_of_one_length(self) -> Self:
+        _check_lengths(self.rows, dict(self.features or {}))  # type: ignore[arg-type]
+        columns: dict[str, list[object] | None] = {
+            "label": self.label,  # type: ignore[dict-item]
+            "prediction_id": self.prediction_id,  # type: ignore[dict-item]
+            "prediction": self.prediction,  # type: ignore[dict-item]
+            "score": self.score,  # type: ignore[dict-item]
+        }
+        _check_lengths(self.rows, columns)
+        answers = (self.prediction, self.score, self.probabilities)
+        _check_prediction(self.prediction_id is not None, self.version, any(each is not None for each in answers))
+        return self
+
+
+def _check_prediction(has_id: bool, version: str | None, is_answered: bool) -> None:
+    if not has_id and not (is_answered and version is not None):
+        raise ValueError("an outcome needs `prediction_id`, or the prediction itself with its `version`")

@@ -34,6 +34,9 @@ _LATER: Final = ("detectors", "outcomes")
 _LATER_FROZEN: Final = ("sample", "calibration")
 """Likewise fields of a frozen reference, where they are None."""
 
+_LATER_OUTCOMES: Final = ("wait", "sample", "features")
+"""Likewise fields of the outcomes, at their defaults."""
+
 
 def performance_signal(loss: Loss) -> str:
     """Name the signal that watches a loss."""
@@ -398,6 +401,13 @@ class ModelSpec(Outbound):
         """SHA-256 of the canonical JSON of the spec: the identity of what was registered."""
         unused = {name for name in _LATER if getattr(self, name) in (None, {})}
         dumped = self.model_dump(mode="json", exclude=unused)
+        if outcomes := dumped.get("outcomes"):
+            defaults = OutcomeSpec().model_dump(mode="json")
+            dumped["outcomes"] = {
+                name: value
+                for name, value in outcomes.items()
+                if name not in _LATER_OUTCOMES or value != defaults[name]
+            }
         if frozen := dumped["reference"]["frozen"]:
             dumped["reference"]["frozen"] = {
                 name: value for name, value in frozen.items() if name not in _LATER_FROZEN or value is not None

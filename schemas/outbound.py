@@ -308,6 +308,19 @@ class MetricStatus(Outbound):
     towards 0; null where the estimate is not corrected."""
 
 
+class LabelStatus(Outbound):
+    """What is known of a version's labels."""
+
+    rows: int
+    """Labels counted, each with its prediction."""
+    coverage: float | None
+    """Share of the predictions whose label is known by now."""
+    lag_p50_s: float | None
+    """Seconds from a prediction to its label that half of the labels do not exceed."""
+    lag_p90_s: float | None
+    lag_p99_s: float | None
+
+
 class ModelStatus(Outbound):
     """Where a model version stands in one stage; compacted by (model, version, stage)."""
 
@@ -327,6 +340,8 @@ class ModelStatus(Outbound):
     tier: Tier = Tier.NONE
     incident_id: str | None = None
     signals: tuple[SignalStatus, ...] = ()
+    labels: LabelStatus | None = None
+    """None where no labels are read."""
     offsets: tuple[OffsetRange, ...] = ()
     uncounted: tuple[OffsetRange, ...] = ()
     """Offsets that retention removed before they could be counted."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from enum import StrEnum
 from typing import Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from schemas.base import Outbound
+from schemas.base import Duration, Outbound
 
 
 class Loss(StrEnum):
@@ -81,6 +82,14 @@ class OutcomeSpec(Outbound):
     """Tier of a limit that is surely broken."""
     estimate: bool = True
     """Whether performance is estimated from the predictions, while labels are still to come."""
+    wait: Duration = Field(default=timedelta(days=30), le=timedelta(days=366))
+    """How long a prediction waits for its label, and a label for its prediction. Beyond 30 days, let the topic
+    ``joins`` keep its records longer too."""
+    sample: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Share of the prediction ids whose labels are joined: a hash of the id decides."""
+    features: bool = True
+    """Whether the features wait with the prediction: surrogate models learn from them, and estimates are corrected by
+    them. Without them a waiting prediction takes a fraction of the room."""
 
     @field_validator("losses")
     @classmethod

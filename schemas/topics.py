@@ -42,6 +42,10 @@ _TABLE = (
     TopicSpec(
         "predictions", _ANY_KEY, ("PredictionEvent", "PredictionBatch"), None, 7 * _DAY, Cleanup.DELETE, 16 * _MIB
     ),
+    TopicSpec("outcomes", _ANY_KEY, ("OutcomeEvent", "OutcomeBatch"), None, 7 * _DAY, Cleanup.DELETE, 16 * _MIB),
+    TopicSpec(
+        "joins", "none; partitioned by a hash of model and prediction id", (), None, 31 * _DAY, Cleanup.DELETE, _MIB
+    ),
     TopicSpec("models", "model/version/spec hash", ("ModelSpec",), 1, None, Cleanup.COMPACT, 16 * _MIB),
     TopicSpec(
         "profiles",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -76,7 +77,7 @@ def topic_prefix() -> str:
 
 
 @pytest.fixture
-def settings(broker: str, topic_prefix: str) -> Settings:
+def settings(broker: str, topic_prefix: str, tmp_path: Path) -> Settings:
     """Settings for a worker on the test's broker, with a group of its own and timeouts that keep tests short."""
     return Settings(
         bootstrap_servers=broker,
@@ -85,4 +86,5 @@ def settings(broker: str, topic_prefix: str) -> Settings:
         partitions=2,
         session_timeout_s=6.0,
         heartbeat_interval_s=0.5,
+        state_dir=tmp_path / "state",
     )

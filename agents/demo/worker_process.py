@@ -77,6 +77,7 @@ class WorkerProcess:
             "PARTITIONS": str(self._settings.partitions),
             "PUBLISH_EVERY_ROWS": str(PUBLISH_EVERY_ROWS),
             "WEB_PORT": str(web_port),
+            "STATE_DIR": str(self._folder / "state"),
         }
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         return inherited | {PREFIX + name: value for name, value in settings.items()}

@@ -37,7 +37,7 @@ class Answer:
     @classmethod
     def of(cls, spec: ModelSpec, source: Source) -> Self | None:
         """Take it from the spec; None where nothing is watched in this stream."""
-        if spec.prediction is None or source is not Source.PREDICTIONS:
+        if spec.prediction is None or source is Source.FEATURES:
             return None
         return cls(spec.prediction.output, spec.task, spec.prediction.positive_class)
 
@@ -69,3 +69,5 @@ def is_answered(prediction: object, score: object, probabilities: object) -> boo
 
 
 NOT_ANSWERED: Final = "a prediction event needs `prediction`, `score` or `probabilities`"
+NO_PREDICTION: Final = "an outcome needs `prediction_id`, or the prediction itself with its `version`"
+NO_LABEL: Final = "an outcome needs `label`: the class or the number that came true"

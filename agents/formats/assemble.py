@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from operator import attrgetter
 from typing import Any, Final
@@ -11,12 +11,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.formats.answers import NOT_ANSWERED, Answer, is_answered
-from agents.formats.columns import CONVERTERS, typed_numbers
+from agents.formats.answers import NO_PREDICTION, NOT_ANSWERED, Answer, is_answered
+from agents.formats.columns import CONVERTERS, categories, id_text, taken, typed_numbers, where_none
 from agents.formats.groups import Envelopes, Group, Refusal
 from agents.formats.times import disbelieved
+from agents.joins.forwarding import Forward
+from agents.joins.labelled import label_columns
 from detector.rows import STAGES, Column, Rows, Source
-from schemas.model_spec import FeatureType, Stage
+from schemas.model_spec import FeatureType, Output, Stage
 from schemas.outbound import DeadLetterReason
 
 _STAGE_CODES: Final = {stage.value: code for code, stage in enumerate(STAGES)}
@@ -38,24 +40,87 @@ class Reader(ABC):
         if shapes:
             return {position: (DeadLetterReason.INVALID_EVENT, detail) for position, detail in shapes.items()}
         times, unreadable = self.times
+        if self.decoder.source is Source.OUTCOMES:
+            unreadable = unreadable | self.prediction_times[1]
         appended = self.envelopes.appended[self.records[self.event_of_row]]
         wrong = unreadable or disbelieved(times, appended, self.decoder.spec.times, self.event_of_row)
+        if self.decoder.source is Source.OUTCOMES and not wrong:
+            made = np.flatnonzero(~np.isnan(self.prediction_times[0]))
+            wrong = disbelieved(
+                self.prediction_times[0][made], appended[made], self.decoder.spec.times, self.event_of_row[made]
+            )
         return {position: (DeadLetterReason.INVALID_TIME, detail) for position, detail in wrong.items()}
 
     def rows(self) -> Rows:
         """Make the rows; there must be no problems."""
         spec = self.decoder.spec
-        columns: list[Column | None] = self.features() if self.decoder.reads_features else [None] * len(spec.features)
-        if spec.prediction is not None:
-            answer = self.decoder.answer
-            columns.append(None if answer is None else self._column(self.answers(answer), self.decoder.types[-1]))
-        return Rows(
+        features: list[Column | None] = self.features() if self.decoder.reads_features else [None] * len(spec.features)
+        answer: list[Column | None] = [] if spec.prediction is None else [self._answer()]
+        rest: list[Column | None] = [None] * (len(spec.signals) - len(features) - len(answer))
+        rows = Rows(
             source=self.decoder.source,
             offsets=self.envelopes.offsets[self.records[self.event_of_row]],
             times=self.times[0],
             stages=self._stages()[self.event_of_row],
-            columns=tuple(columns),
+            columns=(*features, *answer, *rest),
         )
+        return rows if self.decoder.source is not Source.OUTCOMES else self._labelled(rows)
+
+    def _answer(self) -> Column | None:
+        answer = self.decoder.answer
+        return None if answer is None else self._column(self.answers(answer), self.decoder.answer_type)
+
+    def _labelled(self, rows: Rows) -> Rows:
+        """Make outcome rows of rows that have all else; those without a label say nothing and are left out.
+
+        They have the time of their prediction, if it is known: as in a file that holds both.
+        """
+        spec, labels, classes = self.decoder.spec, self.values_of("label"), self.classes()
+        before = len(spec.features) + (spec.prediction is not None)
+        watched = rows.columns[before - 1] if spec.prediction is not None else None
+        made, known = self.prediction_times[0], np.array([label is not None for label in labels], dtype=np.bool_)
+        labelled = replace(
+            rows,
+            times=np.where(np.isnan(made), rows.times, made),
+            columns=(*[None] * before, *label_columns(spec, labels, watched, classes)),
+            context=rows.columns,
+            lags=rows.times - made,
+        )
+        return labelled if known.all() else taken(labelled, np.flatnonzero(known))
+
+    def forward(self, rows: Rows) -> Forward | None:
+        """Make of the rows of predictions what the join needs of them; None where none has an id."""
+        spec = self.decoder.spec
+        if not self.decoder.forwards or spec.outcomes is None:
+            return None
+        ids = list(map(id_text, self.values_of("prediction_id")))
+        kept = [row for row, id_ in enumerate(ids) if id_ is not None]
+        if not kept:
+            return None
+        classes, count = self.classes(), len(spec.features)
+        if len(kept) < len(ids):
+            rows = taken(rows, np.array(kept))
+            classes = classes and [classes[row] for row in kept]
+        features = rows.columns[:count] if self.decoder.reads_features else ()
+        return Forward(
+            model=spec.model,
+            version=spec.version,
+            ids=[id_ for id_ in ids if id_ is not None],
+            times=rows.times,
+            stages=rows.stages,
+            outcomes=spec.outcomes,
+            watched=rows.columns[count] if spec.prediction is not None else None,
+            classes=classes,
+            features=tuple(column for column in features if column is not None),
+        )
+
+    def classes(self) -> list[str | None] | None:
+        """(rows,) classes that were predicted beside the score that is watched; None where no event has one."""
+        prediction = self.decoder.spec.prediction
+        if prediction is None or prediction.output is not Output.SCORE:
+            return None
+        values = self.values_of("prediction")
+        return None if values.count(None) == len(values) else categories(values)
 
     @property
     @abstractmethod
@@ -75,6 +140,15 @@ class Reader(ABC):
     def features(self) -> list[Column | None]:
         """(rows,) columns in the order of the spec's features."""
 
+    @property
+    @abstractmethod
+    def prediction_times(self) -> tuple[NDArray[np.float64], dict[int, str]]:
+        """(rows,) times of the predictions that outcomes bring, and what is wrong with the unreadable ones."""
+
+    @abstractmethod
+    def values_of(self, name: str) -> list[Any]:
+        """(rows,) values of a field, None where there is none."""
+
     @abstractmethod
     def answers(self, answer: Answer) -> list[Any]:
         """(rows,) watched values of the prediction, as the events have them."""
@@ -87,11 +161,12 @@ class Reader(ABC):
 
     def unanswered(self) -> dict[int, str]:
         """Find predictions that predict nothing."""
-        if self.decoder.source is not Source.PREDICTIONS:
+        if not self.decoder.reads_answers:
             return {}
+        lacking = NOT_ANSWERED if self.decoder.source is Source.PREDICTIONS else NO_PREDICTION
         suspects = ((position, self.events[position]) for position in where_none(self.watched))
         return {
-            position: NOT_ANSWERED
+            position: lacking
             for position, event in suspects
             if not is_answered(event.prediction, event.score, event.probabilities)
         }
@@ -106,8 +181,3 @@ class Reader(ABC):
         if stages.count(Stage.PRODUCTION.value) == len(stages):
             return np.full(len(stages), _STAGE_CODES[Stage.PRODUCTION.value], dtype=np.int8)
         return np.array([_STAGE_CODES[stage] for stage in stages], dtype=np.int8)
-
-
-def where_none(values: Sequence[Any]) -> list[int]:
-    """Positions of what is missing."""
-    return [position for position, value in enumerate(values) if value is None] if None in values else []

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.formats.answers import Answer
-from agents.formats.assemble import Reader, where_none
-from agents.formats.columns import CONVERTERS, typed_number_lists
+from agents.formats.assemble import Reader
+from agents.formats.columns import CONVERTERS, typed_number_lists, where_none
 from agents.formats.times import seconds
 from detector.rows import Column, Source
 from schemas.model_spec import FeatureType
@@ -40,16 +40,34 @@ class Batches(Reader):
             common[position] = stand_in
         of_event, problems = seconds(common)
         of_event = np.where(np.isnan(of_event), self.envelopes.appended[self.records], of_event)
+        return self._spread(of_event, [event.time for event in self.events], problems)
+
+    @cached_property
+    def prediction_times(self) -> tuple[NDArray[np.float64], dict[int, str]]:
+        """(rows,) times of the predictions that outcomes bring, and what is wrong with the unreadable ones."""
+        raw = [event.prediction_time for event in self.events]
+        of_event, problems = seconds([None if isinstance(each, list) else each for each in raw])
+        return self._spread(of_event, raw, problems)
+
+    def _spread(
+        self, of_event: NDArray[np.float64], raw: list[Any], problems: dict[int, str]
+    ) -> tuple[NDArray[np.float64], dict[int, str]]:
+        """Give each row the time of its own where the event has a list of them, and that of the event otherwise."""
         pieces = []
-        for position, event in enumerate(self.events):
+        for position, (event, own_raw) in enumerate(zip(self.events, raw, strict=True)):
             piece = np.full(event.rows, of_event[position])
-            if isinstance(event.time, list):
-                own, unreadable = seconds(event.time)
+            if isinstance(own_raw, list):
+                own, unreadable = seconds(own_raw)
                 if unreadable:
                     problems[position] = min(unreadable.items())[1]
                 piece = np.where(np.isnan(own), piece, own)
             pieces.append(piece)
         return np.concatenate(pieces), problems
+
+    def values_of(self, name: str) -> list[Any]:
+        """(rows,) values of a field, None where there is none."""
+        pairs = ((event.rows, getattr(event, name)) for event in self.events)
+        return list(chain.from_iterable([None] * rows if column is None else column for rows, column in pairs))
 
     def misshapen(self) -> dict[int, str]:
         """Find events whose columns differ in length."""
@@ -74,7 +92,13 @@ class Batches(Reader):
         yield "`time`", [event.time if isinstance(event.time, list) else None for event in self.events]
         for name, columns in zip(self.decoder.features, self._feature_columns, strict=True):
             yield f"column {name!r}", columns
-        if self.decoder.source is Source.PREDICTIONS:
+        if self.decoder.forwards:
+            yield "`prediction_id`", [event.prediction_id for event in self.events]
+        if self.decoder.source is Source.OUTCOMES:
+            yield "`label`", [event.label for event in self.events]
+            times = [event.prediction_time for event in self.events]
+            yield "`prediction_time`", [each if isinstance(each, list) else None for each in times]
+        if self.decoder.reads_answers:
             yield "`prediction`", [event.prediction for event in self.events]
             yield "`score`", [event.score for event in self.events]
             for position, event in enumerate(self.events):

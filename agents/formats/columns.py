@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from types import NoneType
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.rows import FALSE, INVALID, TRUE, Column
+from detector.rows import FALSE, INVALID, TRUE, Column, Rows
 from schemas.model_spec import FeatureType
 
 _ARE_NUMBERS: Final = {float, int, NoneType}
@@ -111,6 +112,37 @@ def count_invalid(column: Column) -> int:
     if isinstance(column, list):
         return sum(value is INVALID for value in column)
     return int(np.isinf(column).sum())
+
+
+def id_text(value: object) -> str | None:
+    """Read a prediction id; a whole number stands for its digits, and anything else is none."""
+    if isinstance(value, str):
+        return value or None
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def where_none(values: Sequence[Any]) -> list[int]:
+    """Positions of what is missing."""
+    return [position for position, value in enumerate(values) if value is None] if None in values else []
+
+
+def taken(rows: Rows, places: NDArray[np.int64]) -> Rows:
+    """Rows at these places, in this order."""
+
+    def of(column: Column | None) -> Column | None:
+        if column is None or isinstance(column, np.ndarray):
+            return None if column is None else column[places]
+        return [column[row] for row in places.tolist()]
+
+    return replace(
+        rows,
+        offsets=rows.offsets[places],
+        times=rows.times[places],
+        stages=rows.stages[places],
+        columns=tuple(map(of, rows.columns)),
+        context=rows.context and tuple(map(of, rows.context)),
+        lags=None if rows.lags is None else rows.lags[places],
+    )
 
 
 CONVERTERS: Final[dict[FeatureType, Callable[[Sequence[object]], Column]]] = {

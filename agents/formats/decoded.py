@@ -9,6 +9,7 @@ from detector.rows import Rows
 from schemas.outbound import DeadLetter
 
 if TYPE_CHECKING:
+    from agents.joins.forwarding import Forward
     from agents.registry import Registration
 
 ModelVersion = tuple[str, str]
@@ -29,3 +30,5 @@ class DecodedRun:
     """A few of these rows, from which a spec can be guessed: values by feature, with ``prediction`` and ``score``."""
     invalid: dict[ModelVersion, dict[str, int]] = field(default_factory=dict)
     """Values that are not of their feature's type, by feature; those of what is predicted under ``prediction``."""
+    forwards: list[Forward] = field(default_factory=list)
+    """Predictions whose label is still to come, and labels whose prediction is elsewhere."""

@@ -47,6 +47,9 @@ class Event:
     prediction: Any
     score: Any
     probabilities: Any
+    prediction_id: Any = None
+    label: Any = None
+    prediction_time: Any = None
 
 
 _decode: Final = msgspec.json.Decoder().decode
@@ -144,7 +147,7 @@ def read(parsed: dict[str, Any], source: Source) -> Event:
         known = ", ".join(sorted(_STAGES))
         raise RefusedError(DeadLetterReason.UNKNOWN_STAGE, f"`stage` is {_short(stage)!r}: it is one of {known}")
     features = parsed.get("features")
-    if features is None and source is Source.PREDICTIONS:
+    if features is None and source is not Source.FEATURES:
         features = {}
     if not isinstance(features, dict):
         refuse(f"`features` is {_kind(features)}: write an object of names and values")
@@ -158,6 +161,9 @@ def read(parsed: dict[str, Any], source: Source) -> Event:
         prediction=parsed.get("prediction"),
         score=parsed.get("score"),
         probabilities=parsed.get("probabilities"),
+        prediction_id=parsed.get("prediction_id"),
+        label=parsed.get("label"),
+        prediction_time=parsed.get("prediction_time"),
     )
 
 

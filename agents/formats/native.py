@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from agents.formats.decoded import DecodedRun, ModelVersion
 from agents.formats.groups import Kind
+from agents.formats.outcomes import Labels, Versions
 from agents.formats.sorting import Sorting
 from agents.formats.structs import SpecDecoder
+from agents.runs import Run
 from detector.rows import Source
 
 if TYPE_CHECKING:
     from agents.registry import Registration
-    from agents.runs import Run
 
 
 class Limits(Protocol):
@@ -33,10 +34,18 @@ class RunDecoder:
         The registry: what is in force for a model and version, or None.
     limits
         The settings.
+    versions
+        The registry: all versions of a model, for labels that name none.
     """
 
-    def __init__(self, lookup: Callable[[str, str], Registration | None], limits: Limits) -> None:
+    def __init__(
+        self,
+        lookup: Callable[[str, str], Registration | None],
+        limits: Limits,
+        versions: Versions = lambda model: (),
+    ) -> None:
         self._limits = limits
+        self._versions = versions
         self._lookup = lookup
         self._decoders: dict[tuple[str, str, Source], tuple[Registration, SpecDecoder]] = {}
         self._last: dict[tuple[str, int], tuple[ModelVersion, Kind]] = {}
@@ -51,6 +60,15 @@ class RunDecoder:
         source
             Which stream the topic is.
         """
+        if source is not Source.OUTCOMES:
+            return self._decode(run, source)
+        labels = Labels(self._versions, run, self._limits.max_record_bytes)
+        rest = Run(run.topic, run.partition, labels.rest)
+        decoded = self._decode(rest, source) if labels.rest else DecodedRun()
+        labels.finish(decoded)
+        return decoded
+
+    def _decode(self, run: Run, source: Source) -> DecodedRun:
         sorting = Sorting(self.find, run, source, self._limits.max_record_bytes)
         last = sorting.sort(self._last.get((run.topic, run.partition)))
         if last is not None:

@@ -11,11 +11,11 @@ import numpy as np
 from msgspec.structs import astuple
 from numpy.typing import NDArray
 
-from agents.formats.answers import Answer
-from agents.formats.assemble import Reader, where_none
-from agents.formats.columns import CONVERTERS, typed_numbers
+from agents.formats.answers import NO_LABEL, Answer
+from agents.formats.assemble import Reader
+from agents.formats.columns import CONVERTERS, typed_numbers, where_none
 from agents.formats.times import seconds
-from detector.rows import Column
+from detector.rows import Column, Source
 
 
 class Singles(Reader):
@@ -25,6 +25,15 @@ class Singles(Reader):
     def event_of_row(self) -> NDArray[np.int64]:
         """(rows,) position of each row's event in the group."""
         return np.arange(len(self.events))
+
+    def values_of(self, name: str) -> list[Any]:
+        """(rows,) values of a field, None where there is none."""
+        return list(map(attrgetter(name), self.events))
+
+    @cached_property
+    def prediction_times(self) -> tuple[NDArray[np.float64], dict[int, str]]:
+        """(rows,) times of the predictions that outcomes bring, and what is wrong with the unreadable ones."""
+        return seconds(self.values_of("prediction_time"))
 
     @cached_property
     def times(self) -> tuple[NDArray[np.float64], dict[int, str]]:
@@ -40,8 +49,10 @@ class Singles(Reader):
         return times, problems
 
     def misshapen(self) -> dict[int, str]:
-        """Find nothing: these have no columns."""
-        return {}
+        """Find outcomes without a label; there are no columns here that could differ in length."""
+        if self.decoder.source is not Source.OUTCOMES:
+            return {}
+        return dict.fromkeys(where_none(self.values_of("label")), NO_LABEL)
 
     def features(self) -> list[Column | None]:
         """(rows,) columns in the order of the spec's features."""

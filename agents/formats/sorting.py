@@ -22,8 +22,9 @@ import numpy as np
 
 from agents import dead_letters
 from agents.formats import lenient
+from agents.formats.assemble import Reader
 from agents.formats.batches import Batches
-from agents.formats.columns import count_invalid
+from agents.formats.columns import count_invalid, taken
 from agents.formats.decoded import DecodedRun, ModelVersion
 from agents.formats.groups import Envelopes, Group, Kind, Refusal
 from agents.formats.lenient import RefusedError
@@ -31,7 +32,6 @@ from agents.formats.singles import Singles
 from agents.formats.strangers import MOST_ROWS, example_rows
 from agents.formats.structs import SpecDecoder
 from detector.rows import Rows, Source
-from schemas.model_spec import PREDICTION
 from schemas.outbound import DeadLetterReason
 
 if TYPE_CHECKING:
@@ -184,11 +184,14 @@ class Sorting:
         """Make rows of the groups, and dead letters of what was refused."""
         pieces: defaultdict[ModelVersion, list[Rows]] = defaultdict(list)
         for (name, _), group in self._groups.items():
-            rows, refused = _assemble(group, self._envelopes)
+            reader, refused = _assemble(group, self._envelopes)
             self._refused |= refused
-            if rows is not None:
+            if reader is not None:
+                rows = reader.rows()
                 pieces[name].append(rows)
                 self._count_invalid(name, group, rows)
+                if (forward := reader.forward(rows)) is not None:
+                    self._result.forwards.append(forward)
         self._result.rows = [(self._registrations[name], _in_order(of_name)) for name, of_name in pieces.items()]
         self._result.letters = [
             dead_letters.build(self._records[position], reason, detail)
@@ -200,7 +203,7 @@ class Sorting:
         if not group.may_be_invalid:
             return
         spec = group.decoder.spec
-        signals = [*(feature.name for feature in spec.features), *([PREDICTION] if spec.prediction else [])]
+        signals = [*(feature.name for feature in spec.features), *spec.signals[len(spec.features) :]]
         for signal, column in zip(signals, rows.columns, strict=True):
             if column is not None and (count := count_invalid(column)):
                 counts = self._result.invalid.setdefault(name, {})
@@ -226,14 +229,14 @@ def _sort_typed(group: Group, position: int, value: bytes) -> bool:
     return True
 
 
-def _assemble(group: Group, envelopes: Envelopes) -> tuple[Rows | None, dict[int, Refusal]]:
-    """Make rows of the events of a group; say why some were left out, by position of their record in the run."""
+def _assemble(group: Group, envelopes: Envelopes) -> tuple[Reader | None, dict[int, Refusal]]:
+    """Read the events of a group; say why some were left out, by position of their record in the run."""
     refused: dict[int, Refusal] = {}
     while group.events:
-        reader = (Batches if group.kind.is_batch else Singles)(group, envelopes)
+        reader: Reader = (Batches if group.kind.is_batch else Singles)(group, envelopes)
         problems = reader.problems()
         if not problems:
-            return reader.rows(), refused
+            return reader, refused
         refused |= {group.records[position]: problem for position, problem in problems.items()}
         group = group.without(problems)
     return None, refused
@@ -244,9 +247,4 @@ def _in_order(pieces: list[Rows]) -> Rows:
     rows = Rows.concat(pieces)
     if len(pieces) == 1:
         return rows
-    order = np.argsort(rows.offsets, kind="stable")
-    columns = tuple(
-        column[order] if isinstance(column, np.ndarray) else column and [column[row] for row in order]
-        for column in rows.columns
-    )
-    return Rows(rows.source, rows.offsets[order], rows.times[order], rows.stages[order], columns)
+    return taken(rows, np.argsort(rows.offsets, kind="stable"))

@@ -88,6 +88,7 @@ class SpecDecoder:
         self.source = source
         self.types = signal_types(spec)
         self.carried = carried(spec, source)
+        self.answer_type = self.types[len(spec.features)] if spec.prediction is not None else FeatureType.NUMBER
         self.answer = Answer.of(spec, source)
         self.features = tuple(feature.name for feature in spec.features) if self.reads_features else ()
         self.is_typed = not any(_UNNAMEABLE.intersection(name) for name in self.features)
@@ -96,8 +97,18 @@ class SpecDecoder:
 
     @property
     def reads_features(self) -> bool:
-        """Whether this stream carries the model's features."""
-        return bool(self.spec.features) and self.carried[0]
+        """Whether this stream carries the model's features; an outcome that brings its prediction may bring them."""
+        return bool(self.spec.features) and (self.carried[0] or self.source is Source.OUTCOMES)
+
+    @property
+    def reads_answers(self) -> bool:
+        """Whether this stream carries predictions."""
+        return self.source is not Source.FEATURES
+
+    @property
+    def forwards(self) -> bool:
+        """Whether these events are predictions whose labels will come."""
+        return self.source is Source.PREDICTIONS and self.spec.outcomes is not None
 
     def look_at(self, value: bytes) -> None:
         """Follow the order in which the producer writes its keys, once in a while.
@@ -131,8 +142,13 @@ class SpecDecoder:
             ("stage", _STAGE, Stage.PRODUCTION.value),
             ("specversion", None, None),
         ]
-        if self.source is Source.PREDICTIONS:
+        if self.reads_answers:
             fields += self._answers(many=many)
+        if self.forwards:
+            fields.append(("prediction_id", Any, None))
+        if self.source is Source.OUTCOMES:
+            time: Any = str | float | list[str | float | None] | None if many else str | float | None
+            fields += [("label", list[Any] if many else Any), ("prediction_time", time, None)]
         if self.reads_features:
             default = () if self.source is Source.FEATURES else (msgspec.field(default_factory=features),)
             fields.append(("features", features, *default))

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
-from asyncio.subprocess import DEVNULL, Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -28,6 +23,7 @@ from tests.support.profiling import (
     events,
     last_totals,
     letters,
+    profiler_process,
     published,
     read_all,
     register,
@@ -47,21 +43,6 @@ async def topic(settings: Settings) -> str:
     await ensure_topics(settings)
     await register(settings, registered())
     return settings.topic("predictions")
-
-
-@asynccontextmanager
-async def process(settings: Settings) -> AsyncIterator[Process]:
-    """Run `tests.support.profiling_process` and kill it at the end of the block."""
-    names = ("bootstrap_servers", "group", "topic_prefix", "session_timeout_s", "heartbeat_interval_s", "partitions")
-    environment = os.environ | {f"DRIFTLINE_{name.upper()}": str(getattr(settings, name)) for name in names}
-    worker = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.support.profiling_process", stdout=DEVNULL, stderr=DEVNULL, env=environment
-    )
-    try:
-        yield worker
-    finally:
-        worker.kill()
-        await worker.wait()
 
 
 async def until_published(settings: Settings, rows: int) -> None:
@@ -157,7 +138,7 @@ async def test_partitions_that_move_between_workers_are_counted_once(settings: S
         async with running_profiler(settings) as two:
             await eventually(lambda: len(one.profiler.ledgers) > 0 and len(two.profiler.ledgers) > 0)
             await asyncio.sleep(2.0)
-        await eventually(lambda: len(one.profiler.ledgers) == 4)
+        await eventually(lambda: len(one.profiler.ledgers) == 8)
         feeding.cancel()
         await asyncio.wait([feeding])
         ends = await one.app.consumer.end_offsets(*(ledger.tp for ledger in one.profiler.ledgers))
@@ -170,7 +151,7 @@ async def test_a_worker_killed_again_and_again_counts_every_row_once(settings: S
     settings = settings.model_copy(update={"session_timeout_s": 2.0, "heartbeat_interval_s": 0.3})
     for round_ in range(2):
         await produce(settings, topic, events(range(5_000)), partition=round_)
-        async with process(settings):
+        async with profiler_process(settings):
             await until_published(settings, 5_000 * round_ + 1)  # and killed somewhere in the middle
             await produce(settings, topic, events(range(3_000)), partition=1)
     async with running_profiler(settings) as worker:

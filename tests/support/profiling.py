@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import sys
+from asyncio.subprocess import DEVNULL, Process
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -15,7 +19,7 @@ from agents.app import DriftlineApp, create_app, running
 from agents.dead_letters import DeadLetters
 from agents.log_reader import LogReader
 from agents.metrics import Metrics
-from agents.profiling import Profiler
+from agents.profiling import STREAMS, Profiler
 from agents.registry import Registry
 from agents.settings import Settings
 from agents.topics import ensure_topics
@@ -86,12 +90,27 @@ async def running_profiler(settings: Settings) -> AsyncIterator[Running]:
     """Run a profiler; at the end of the block it is stopped as SIGTERM stops a worker."""
     await ensure_topics(settings)
     metrics = Metrics()
-    app = create_app(settings, run_topics=[settings.topic("features"), settings.topic("predictions")])
+    app = create_app(settings, run_topics=[settings.topic(name) for name in STREAMS])
     async with Registry(settings, metrics) as registry, DeadLetters(settings, metrics) as letters:
         profiler = Profiler(app, registry, letters, metrics)
         profiler.attach()
         async with running(app):
             yield Running(app, profiler, metrics)
+
+
+@asynccontextmanager
+async def profiler_process(settings: Settings) -> AsyncIterator[Process]:
+    """Run `tests.support.profiling_process` and kill it at the end of the block."""
+    chosen = settings.model_dump(mode="json", exclude_defaults=True)
+    environment = os.environ | {f"DRIFTLINE_{name.upper()}": str(value) for name, value in chosen.items()}
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.support.profiling_process", stdout=DEVNULL, stderr=DEVNULL, env=environment
+    )
+    try:
+        yield worker
+    finally:
+        worker.kill()
+        await worker.wait()
 
 
 async def register(settings: Settings, *specs: ModelSpec) -> None:

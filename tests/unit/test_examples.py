@@ -12,7 +12,7 @@ import pytest
 
 from agents.spec_file import read_spec
 from schemas import codec, export
-from schemas.inbound import PredictionBatch, PredictionEvent
+from schemas.inbound import OutcomeEvent, PredictionBatch, PredictionEvent
 from schemas.model_spec import FeatureType, ModelSpec
 from tests.support.drift_events import drift_event, verdict
 
@@ -67,6 +67,16 @@ def test_customers_are_older_behind_the_row_that_was_asked_for() -> None:
     answer, rng = load("produce_predictions").answer, random.Random(0)
     ages = [answer(row, 500, rng)["features"]["age"] for row in range(1_000)]
     assert sum(ages[500:]) / 500 - sum(ages[:500]) / 500 == pytest.approx(10, abs=2)
+
+
+def test_the_labels_sent_are_outcomes_of_the_predictions_sent() -> None:
+    rng = random.Random(0)
+    for row in range(50):
+        sent, answer = load("produce_outcomes").outcome(row, rng), load("produce_predictions").answer(row, 100, rng)
+        event = OutcomeEvent.model_validate(sent)
+        assert (event.model, event.prediction_id) == (answer["model"], answer["prediction_id"])
+        assert event.time is not None
+        assert event.time.isoformat() > answer["time"]
 
 
 def test_the_batches_sent_are_events() -> None:

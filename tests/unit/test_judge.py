@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from detector.judge import ModelJudge
 from detector.layout import Layout
+from detector.rows import Source
 from detector.state import StateError
 from detector.totals import RunningTotal
 from schemas.model_spec import Stage
 from schemas.outbound import Change, ModelState
+from tests.support.data import rows_of
+from tests.support.outcomes import labelled
 from tests.support.stream import STEP, Stream, drifting_totals, judged, totals, watched_model
 
 SPEC = watched_model()
@@ -137,3 +142,25 @@ def test_values_of_the_wrong_type_show_in_the_status() -> None:
     running.add(rows, stream.offset)
     judge.fold(running.to_event())
     assert judge.status()[0].invalid == {"y": 5}
+
+
+def test_a_status_tells_how_many_labels_are_known_and_how_late_they_came() -> None:
+    spec = labelled(sample=0.5)
+    layout, judge = Layout(spec), ModelJudge(spec)
+    answered = rows_of(spec, {"feature:x": [1.0] * 100, "prediction": [0.2] * 100})
+    known = {"label": ["0"] * 20, "performance:error": ["false"] * 20}
+    lags = {"lags": np.repeat([60.0, 7_200.0], 10), "joined": True}
+    late = replace(rows_of(spec, known, source=Source.OUTCOMES), **lags)  # type: ignore[arg-type]
+    for topic, rows in (("predictions", answered), ("joins", late)):
+        total = RunningTotal(layout, topic, 0)
+        total.add(rows, len(rows))
+        judge.fold(total.to_event())
+    (status,) = judge.status()
+    assert status.labels is not None
+    assert (status.labels.rows, status.labels.coverage) == (20, 0.4)
+    assert status.labels.lag_p50_s == pytest.approx(60.0, rel=0.2)
+    assert status.labels.lag_p90_s == pytest.approx(7_200.0, rel=0.2)
+
+
+def test_a_status_says_nothing_of_labels_where_none_are_read() -> None:
+    assert ModelJudge(SPEC).status()[0].labels is None

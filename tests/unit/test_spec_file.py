@@ -39,8 +39,8 @@ def test_any_spec_reads_back_as_it_was(features: list[str], importance: float, k
 
 def test_the_readable_part_comes_first_and_the_encoded_counts_last(frozen: ModelSpec) -> None:
     text = render_spec(frozen)
-    assert text.index("features:") < text.index("tiers:") < text.index("reference:") < text.index("profile: |")
-    assert yaml.safe_load(text[text.index("reference:") :])["reference"]["frozen"]["profile"].split()
+    assert text.index("features:") < text.index("tiers:") < text.index("\nreference:") < text.index("profile: |")
+    assert yaml.safe_load(text[text.index("\nreference:") :])["reference"]["frozen"]["profile"].split()
 
 
 def test_every_field_of_a_spec_is_written_and_explained(frozen: ModelSpec) -> None:

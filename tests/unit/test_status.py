@@ -3,7 +3,7 @@ import pytest
 from agents.metrics import Metrics
 from agents.status import STATUS_INTERVAL_S, StatusBoard, fitted
 from schemas.model_spec import Stage
-from schemas.outbound import DriftEvent, ModelState, ModelStatus, SignalStatus, Tier
+from schemas.outbound import DriftEvent, LabelStatus, ModelState, ModelStatus, SignalStatus, Tier
 from tests.support.drift_events import drift_event, verdict
 
 
@@ -95,3 +95,14 @@ def test_an_event_too_large_for_its_topic_keeps_the_signals_that_come_first():
 
 def test_an_event_that_fits_is_left_as_it_is():
     assert DriftEvent.model_validate_json(fitted(drift_event(), limit=200_000)) == drift_event()
+
+
+def test_label_lag_and_coverage_are_shown_and_taken_away_with_the_partition(board: StatusBoard, metrics: Metrics):
+    labels = LabelStatus(rows=10, coverage=0.25, lag_p50_s=60.0, lag_p90_s=90.0, lag_p99_s=99.0)
+    board.offer([status(labels=labels)])
+    subject = {"model": "m", "version": "1", "stage": "production"}
+    assert metrics.value("driftline_label_coverage", **subject) == 0.25
+    assert metrics.value("driftline_label_lag_seconds", **subject, quantile="0.9") == 90.0
+    board.clear()
+    assert b"driftline_label_coverage{" not in metrics.expose()
+    assert b"driftline_label_lag_seconds{" not in metrics.expose()
