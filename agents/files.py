@@ -266,11 +266,16 @@ class RowReader:
 def by_source(rows: Rows, spec: ModelSpec) -> list[Rows]:
     """Split rows as they would have come on the wire: labels apart, and features where the spec says so."""
     split = []
+    labelled = carried(spec, Source.OUTCOMES)
+    known = None
+    if spec.surrogates is not None:  # only they have a use for what an outcome belongs to
+        known = tuple(None if is_label else column for column, is_label in zip(rows.columns, labelled, strict=True))
     for source in Source:
         pairs = zip(rows.columns, carried(spec, source), strict=True)
         columns = tuple(column if is_carried else None for column, is_carried in pairs)
         if any(column is not None for column in columns):
-            part = Rows(source, rows.offsets, rows.times, rows.stages, columns)
+            context = known if source is Source.OUTCOMES else None
+            part = Rows(source, rows.offsets, rows.times, rows.stages, columns, context)
             split.append(_labelled(part, spec) if source is Source.OUTCOMES else part)
     return [part for part in split if len(part)]
 
@@ -287,11 +292,15 @@ def _labelled(rows: Rows, spec: ModelSpec) -> Rows:
 
 def _only(rows: Rows, keep: NDArray[np.bool_]) -> Rows:
     chosen = np.flatnonzero(keep)
-    columns = tuple(
-        column[chosen] if isinstance(column, np.ndarray) else column and [column[i] for i in chosen.tolist()]
-        for column in rows.columns
-    )
-    return Rows(rows.source, rows.offsets[chosen], rows.times[chosen], rows.stages[chosen], columns)
+
+    def pick(columns: tuple[Column | None, ...]) -> tuple[Column | None, ...]:
+        return tuple(
+            column[chosen] if isinstance(column, np.ndarray) else column and [column[i] for i in chosen.tolist()]
+            for column in columns
+        )
+
+    context = rows.context and pick(rows.context)
+    return Rows(rows.source, rows.offsets[chosen], rows.times[chosen], rows.stages[chosen], pick(rows.columns), context)
 
 
 def _listed(names: Sequence[str]) -> str:

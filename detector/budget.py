@@ -72,7 +72,7 @@ class SignalReach:
 
 def budget_of(spec: ModelSpec) -> Budget:
     """Derive the threshold from a spec's budget."""
-    allowed, signals = spec.false_alarms, len(spec.signals)
+    allowed, signals = spec.false_alarms, len(spec.signals) + len(spec.surrogate_signals)
     steps = steps_in(allowed.per, spec.steps)
     period = allowed.per.total_seconds()
     threshold = log_threshold(period, period / steps, signals, allowed.count)

@@ -15,7 +15,16 @@ from detector.incidents import Member
 from detector.intervals import psi_interval, rise_interval
 from detector.layout import Layout
 from detector.scores import measure, psi_terms
-from schemas.model_spec import PREDICTION, CategoryBins, Loss, ModelSpec, NumberBins, feature_signal
+from schemas.model_spec import (
+    CONCEPT,
+    MIMIC,
+    PREDICTION,
+    CategoryBins,
+    Loss,
+    ModelSpec,
+    NumberBins,
+    feature_signal,
+)
 from schemas.outbound import BinChange, Change, DriftKind, NextTier, SignalVerdict, Tier
 
 Counts = NDArray[np.float64]
@@ -25,6 +34,7 @@ MOST_BINS: Final = 5
 MOST_NAMED: Final = 3
 """Signals named in a summary."""
 _RANKED: Final = tuple(Tier)
+_KINDS: Final = {PREDICTION: DriftKind.PREDICTION, MIMIC: DriftKind.PREDICTION, CONCEPT: DriftKind.CONCEPT}
 _PERFORMANCE: Final = "performance:"
 _MEAN_MOVED: Final = 0.2
 """Reference sds from which a moved mean says more than a bin."""
@@ -34,7 +44,7 @@ def kind_of(signal: str) -> DriftKind:
     """Which of the drifts a signal shows."""
     if signal.startswith(_PERFORMANCE):
         return DriftKind.PERFORMANCE
-    return DriftKind.PREDICTION if signal == PREDICTION else DriftKind.DATA
+    return _KINDS.get(signal, DriftKind.DATA)
 
 
 def score_name(spec: ModelSpec, signal: str) -> str:
@@ -47,7 +57,7 @@ def score_name(spec: ModelSpec, signal: str) -> str:
 def importances(spec: ModelSpec) -> dict[str, float]:
     """Importance of each signal: the features' own, 1 for the prediction."""
     named = {feature_signal(feature.name): feature.importance for feature in spec.features}
-    return {signal: named.get(signal, 1.0) for signal in spec.signals}
+    return {signal: named.get(signal, 1.0) for signal in (*spec.signals, *spec.surrogate_signals)}
 
 
 def frozen_bins(spec: ModelSpec) -> Mapping[str, NumberBins | CategoryBins]:
@@ -177,18 +187,18 @@ def summarise(
     spec: ModelSpec, change: Change, tier: Tier, verdicts: Sequence[SignalVerdict], since: datetime | None
 ) -> str:
     """Write one sentence for people."""
-    name = f"{spec.model} {spec.version}"
+    name, watched = f"{spec.model} {spec.version}", len(spec.signals) + len(spec.surrogate_signals)
     if change is Change.RESOLVED:
-        return f"{name}: drift is over, none of the {len(spec.signals)} signals has a tier any more"
+        return f"{name}: drift is over, none of the {watched} signals has a tier any more"
     bins = frozen_bins(spec)
     firing = [verdict for verdict in verdicts if verdict.tier is not Tier.NONE]
-    named = [_named(verdict, bins[verdict.signal]) for verdict in firing[:MOST_NAMED]]
+    named = [_named(verdict, bins.get(verdict.signal)) for verdict in firing[:MOST_NAMED]]
     more = f" and {len(firing) - MOST_NAMED} more" if len(firing) > MOST_NAMED else ""
     when = f" since {since:%Y-%m-%d %H:%M}" if since is not None else ""
-    return f"{name}: {tier} drift{when} in {len(firing)} of {len(spec.signals)} signals: {', '.join(named)}{more}"
+    return f"{name}: {tier} drift{when} in {len(firing)} of {watched} signals: {', '.join(named)}{more}"
 
 
-def _named(verdict: SignalVerdict, bins: NumberBins | CategoryBins) -> str:
+def _named(verdict: SignalVerdict, bins: NumberBins | CategoryBins | None) -> str:
     signal = verdict.signal.removeprefix(feature_signal(""))
     said = f", alarm of {verdict.detector}" if verdict.detector is not None else ""
     return f"{signal} ({shown_score(verdict)}, {headline(bins, verdict)}{said})"
@@ -201,11 +211,18 @@ def shown_score(verdict: SignalVerdict) -> str:
             return f"+{verdict.score:.3f}"
         case "relative_increase":
             return f"+{verdict.score:.0%}"
+        case "auc_excess":
+            return f"AUC {0.5 + verdict.score:.2f}"
     return f"PSI {verdict.score:.2f}"
 
 
-def headline(bins: NumberBins | CategoryBins, verdict: SignalVerdict) -> str:
-    """Say in half a sentence what changed: the mean of a number that moved, else the bin that changed most."""
+def headline(bins: NumberBins | CategoryBins | None, verdict: SignalVerdict) -> str:
+    """Say in half a sentence what changed: the mean of a number that moved, else the bin that changed most.
+
+    ``bins`` is None for what surrogate models watch.
+    """
+    if bins is None:
+        return f"{verdict.model}: {verdict.expected_mean:.3g} -> {verdict.actual_mean:.3g}"
     if verdict.kind is DriftKind.PERFORMANCE:
         return f"mean {verdict.expected_mean:.4g} -> {verdict.actual_mean:.4g}"
     if isinstance(bins, NumberBins) and _moved(bins, verdict):

@@ -25,6 +25,7 @@ from detector.onsets import Mark, Onsets
 from detector.recent import HALF_LIVES
 from detector.reference import baselines
 from detector.steps import OpenStep, PaneCounts, StepClock
+from detector.surrogates.signals import SurrogateSignals
 from detector.tiers import Tiers
 from schemas.model_spec import ModelSpec, OffsetRange, Stage
 from schemas.outbound import (
@@ -81,15 +82,17 @@ class Monitor:
         self._clock = StepClock(spec.steps)
         self._engine = EvidenceEngine(references, log_threshold=self._threshold)
         self._chosen = ChosenDetectors(spec, layout, log_threshold=self._threshold)
-        self._tiers = Tiers(references, log_threshold=self._threshold, quiet_steps=spec.tiers.quiet_steps)
+        self._surrogates = SurrogateSignals(spec, layout)
+        watched_for = [*references, *self._surrogates.baselines]
+        self._tiers = Tiers(watched_for, log_threshold=self._threshold, quiet_steps=spec.tiers.quiet_steps)
         self._means = RecentMeans(layout, HALF_LIVES)
-        self._onsets = Onsets(spec.signals)
+        self._onsets = Onsets((*spec.signals, *spec.surrogate_signals))
         self._onset = Mark()
         scope = f"{spec.model}/{spec.version}/{stage}/{layout.spec_hash}"
         weights = importances(spec)
-        watched = [Watched(each.name, weights[each.name], each.opens) for each in references]
+        watched = [Watched(each.name, weights[each.name], each.opens) for each in watched_for]
         self._incidents = Incidents(scope, Family.DRIFT, watched)
-        self._readings: Sequence[SignalReading] = self._chosen.overlay(self._engine.step({}))
+        self._readings: Sequence[SignalReading] = self._beside(self._engine.step({}))
         self._steps: deque[Step] = deque(maxlen=STEPS_NAMED)
         self._judged_steps = 0
         self._rows = 0
@@ -118,6 +121,8 @@ class Monitor:
         """Add the pane to the open step; its event time moves the clock."""
         self._clock.advance(counts.time)
         self._open_step.add(counts)
+        if counts.sampled is not None:
+            self._surrogates.take(*counts.sampled)
         self._rows += sum(map(self._layout.judged_rows, counts.parts.values()))
 
     def _close(self) -> OpenStep:
@@ -130,17 +135,24 @@ class Monitor:
         return step
 
     def _judge(self, step: OpenStep) -> None:
-        """Move the evidence of every signal by the step's rows; where River's detectors were chosen, they speak."""
+        """Move the evidence of every signal by the step's rows; where River's detectors were chosen, they speak.
+
+        Surrogates have seen some of the rows in full.
+        """
         by_phase = {phase: self._layout.signal_counts(vector) for phase, vector in step.parts.items()}
         readings = self._engine.step(by_phase)
         self._chosen.step(step.parts, readings)
-        self._readings = self._chosen.overlay(readings)
+        self._surrogates.step()
+        self._readings = self._beside(readings)
         self._means.add(step.whole)
 
     def _decide(self, now: Mark) -> IncidentChange | None:
         """Turn score and evidence into tiers, and tiers into the life of an incident."""
         self._onsets.update(self._readings, now)
         for index, tier in self._tiers.update(self._readings).items():
+            if index >= len(self._references):
+                self._surrogates.reset(index - len(self._references), above=tier.rank)
+                continue
             self._engine.reset(index, above=tier.rank)
             self._chosen.reset(index)
         change = self._incidents.update(
@@ -182,7 +194,8 @@ class Monitor:
             since_offsets=self._onset.ranges_until(offsets),
             resolved_at=now if resolved else None,
             signals=verdicts,
-            signals_watched=len(self._spec.signals),
+            signals_watched=len(self._readings),
+            diagnosis=self._surrogates.diagnosis(verdicts, self._readings),
             surely_drifted=surely_drifted(self._readings, self._threshold),
             lineage=Lineage(
                 spec_hash=self._layout.spec_hash,
@@ -192,7 +205,14 @@ class Monitor:
             ),
         )
 
+    def _beside(self, readings: Sequence[SignalReading]) -> Sequence[SignalReading]:
+        """Put all readings in their order: the engine's, or River's detectors' in their place, then the surrogates'."""
+        return [*self._chosen.overlay(readings), *self._surrogates.readings]
+
     def _verdict(self, member: Member) -> SignalVerdict:
+        if member.index >= len(self._references):
+            index = member.index - len(self._references)
+            return self._surrogates.verdict(index, member, threshold=self._threshold)
         reading = self._readings[member.index]
         mean = self._means.mean(member.index, reading.half_life)
         reference = self._references[member.index]
@@ -230,6 +250,7 @@ class Monitor:
             "clock": self._clock.state(),
             "engine": self._engine.state(),
             "chosen": self._chosen.state(),
+            "surrogates": self._surrogates.state(),
             "tiers": self._tiers.state(),
             "means": self._means.state(),
             "onsets": self._onsets.state(),
@@ -246,6 +267,7 @@ class Monitor:
         self._clock.restore(state["clock"])
         self._engine.restore(state["engine"])
         self._chosen.restore(state.get("chosen", {}))  # states of 0.1.0 have none
+        self._surrogates.restore(state.get("surrogates", {}))
         self._tiers.restore(state["tiers"])
         self._means.restore(state["means"])
         self._onsets.restore(state["onsets"])
@@ -253,7 +275,7 @@ class Monitor:
         self._incidents.restore(state["incidents"])
         self._steps = deque((Step(**step) for step in state["steps"]), maxlen=STEPS_NAMED)
         self._judged_steps, self._rows = state["judged_steps"], state["rows"]
-        self._readings = self._chosen.overlay(self._engine.step({}))
+        self._readings = self._beside(self._engine.step({}))
 
 
 def _moment(seconds: float | None) -> datetime | None:
