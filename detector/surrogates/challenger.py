@@ -6,6 +6,10 @@ production model knows more than a model that saw a few hundred rows, so it is m
 the challengers learn it and the production model does not: d rises, even where its loss falls. A production model that keeps
 learning is compared in the same way.
 
+How well a challenger does by itself supports this: where a model that knows the last few dozen rows is suddenly right more
+often than it ever was, the labels follow another rule, and that shows sooner than a difference does. It counts only as far as
+the gap confirms it (`rising.CONFIRMED`): inputs that have become easier are no new concept.
+
 This is the paired learner of Bach and Maloof 2008 with the production model as the stable one, several memories for the
 reactive one, and an e-detector (`rising`) in the place of their count.
 """
@@ -138,6 +142,7 @@ class Challenger:
         if isinstance(loss, NumberBins):
             counts = layout.signal_counts(_whole(spec, layout))[self._loss]
             self._unit = LARGEST_LOSS * _mean_loss(loss, counts) / self._scale
+        self._keeps_learning = spec.learning == "continuous"
         tiers = spec.outcomes.tiers or LOSS_TIERS[spec.loss]
         self.thresholds = (tiers.minor, tiers.moderate, tiers.significant)
         self.score_name = "increase" if spec.loss is Loss.ERROR else "relative_increase"
@@ -145,14 +150,23 @@ class Challenger:
         self.natural = Natural("gap", span, -span / 2)
         columns, features = len(basis), len(basis.features)
         self._learners: Sequence[Learner] = (
+            LinearLearner("constant, 48 rows", 1, self.classes, 48),
             LinearLearner("linear, 32 rows", basis.linear, self.classes, 32),
             LinearLearner("quadratic, 512 rows", columns, self.classes, 512),
             TreeLearner("tree, 256 rows", features, self.classes, 256),
             TreeLearner("tree, 1024 rows", features, self.classes, 1_024),
         )
         tolerated = (TOLERATED * tiers.minor, TOLERATED * tiers.moderate, TOLERATED * tiers.significant)
-        asked = Asked(self.thresholds, tolerated, span, calm_rows=CALM_ROWS, skipped_rows=SKIPPED_ROWS)
-        self.means = RisingMeans(len(self._learners), asked)
+        asked = Asked(
+            self.thresholds,
+            tolerated,
+            span,
+            supporting=len(self._learners),
+            calm_rows=CALM_ROWS,
+            skipped_rows=SKIPPED_ROWS,
+            lowers=self._keeps_learning,
+        )
+        self.means = RisingMeans(2 * len(self._learners), asked)
         self._blocks = Blocks(columns + features + 2, BLOCK)
         self.calm = Ridge(columns, max(self.classes, 1) + 1)
         """What the calm stretch teaches: the labels, and in the last output the production model's loss."""
@@ -190,9 +204,9 @@ class Challenger:
     @property
     def quadratic(self) -> Ridge:
         """The linear challenger with products, which learns from the longest stretch."""
-        learner = self._learners[1]
+        learner = self._learners[2]
         if not isinstance(learner, LinearLearner):
-            raise TypeError("the second challenger is the quadratic one")
+            raise TypeError("the third challenger is the quadratic one")
         return learner.ridge
 
     def speaker(self, stream: int) -> str:
@@ -213,20 +227,24 @@ class Challenger:
             return
         self._begun = True
         lines = self.reference()
+        # A model that keeps learning was worse in the reference's first rows than it is now.
+        left_out = len(lines) // 2 if self._keeps_learning else 0
         for start in range(0, len(lines), BLOCK):
-            self._learn(lines[start : start + BLOCK], of_reference=True)
+            self._learn(lines[start : start + BLOCK], calm=start >= left_out)
         self.means.settle()
 
-    def _learn(self, block: Floats, *, of_reference: bool = False) -> None:
+    def _learn(self, block: Floats, *, calm: bool | None = None) -> None:
+        """Foretell a block, then learn it; ``calm`` says of rows of the reference whether they are of the calm stretch."""
         z, codes, target, loss = self.split(block)
-        differences = [loss - self.losses(each.predict(z, codes), target) for each in self._learners]
-        x = (1 + np.clip(np.stack(differences) / self._unit, -1, 1)) / 2
-        if not self.means.calm:
+        own = np.stack([self.losses(each.predict(z, codes), target) for each in self._learners]) / self._unit
+        gaps = (1 + np.clip(loss / self._unit - own, -1, 1)) / 2
+        x = np.concatenate([gaps, 1 - np.minimum(own, 1)])
+        if not self.means.calm and calm is not False:
             self.calm.learn(z, np.column_stack([targets(target, self.classes), loss]))
             self.calm_loss = self.calm_loss + [loss.sum(), len(loss)]
-        if of_reference:
+        if calm:
             self.means.take_calm(x)
-        else:
+        elif calm is None:
             self.means.take(x)
             keep = 0.5 ** (len(z) / CHECK_HALF_LIFE)
             weights = np.array([*[keep] * (len(self.recent) - 1), keep**2])

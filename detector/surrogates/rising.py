@@ -32,6 +32,12 @@ HALF_LIFE: Final = 128
 """Of the means behind the score, in rows."""
 CONFIDENCE: Final = 2.33
 """Standard errors of the calm mean that its null holds on top of it: 99 %."""
+CONFIRMED: Final = 12.0
+"""All streams together are believed up to so many nats more than those that are not merely supporting."""
+SUPPORTING_SPAN: Final = 0.4
+LOWERING_ROWS: Final = 1_024
+LOWERING_CONFIDENCE: Final = 4.0
+"""Standard errors of the mean of so many rows, on top of which it takes the calm mean's place if that is higher."""
 LEVELS: Final = 5
 """Bins of x in which bursts are measured."""
 TIERS: Final = 3
@@ -51,8 +57,10 @@ class Asked:
         Rises that each tier's null holds.
     span
         The score of a rise by 1. With ``relative``, of one by the calm mean.
+    supporting
+        So many of the streams, the last, only support the others: see `CONFIRMED`. Their span is `SUPPORTING_SPAN`.
     calm_rows
-        Rows of the calm stretch.
+        Rows of the calm stretch, at the least.
     skipped_rows
         Rows before it: what is learned from the first rows says little.
     """
@@ -61,8 +69,11 @@ class Asked:
     tolerated: tuple[float, float, float]
     span: float = 1.0
     relative: bool = False
+    supporting: int = 0
     calm_rows: int = 400
     skipped_rows: int = 0
+    lowers: bool = False
+    """Whether the calm mean is lowered where later rows are surely better: of a model that keeps learning."""
 
 
 class RisingMeans:
@@ -78,6 +89,10 @@ class RisingMeans:
 
     def __init__(self, streams: int, asked: Asked) -> None:
         self._streams, self._asked = streams, asked
+        self.speaking = streams - asked.supporting
+        """So many streams, the first, speak for themselves."""
+        self._span: Floats = np.full(streams, asked.span)
+        self._span[self.speaking :] = SUPPORTING_SPAN
         self._calm: Floats | None = np.empty((streams, 0))
         """The stretch that is being collected, (K, n); None once it is measured."""
         self._skipped = 0
@@ -86,6 +101,8 @@ class RisingMeans:
         self._log_m = np.full((TIERS, streams, len(FRACTIONS)), -np.inf)
         self._recent = np.zeros((4, streams))
         """Decayed sums of weights, squared weights, x and x squared."""
+        self._window = np.zeros((3, streams))
+        """Rows, sums and squares since the calm mean was last compared with later rows."""
         self._step_counts = np.zeros((streams, LEVELS))
         self._step_bets = np.zeros((TIERS, streams, len(FRACTIONS)))
         self._live = self._make_live()
@@ -174,13 +191,16 @@ class RisingMeans:
         return max(MIN_BLOCKS - int(self._live.differences[0].min()), 0)
 
     def evidence_by_stream(self) -> Floats:
-        """Nats against each tier's null, at least 0: (3, K)."""
-        return np.maximum(np.logaddexp.reduce(self._log_m, axis=2) - _LOG_LAMBDAS, 0.0)
+        """Nats against each tier's null of each stream, at least 0: (3, K)."""
+        return np.asarray(np.maximum(np.logaddexp.reduce(self._log_m, axis=2) - _LOG_LAMBDAS, 0.0))
 
     def evidence(self) -> tuple[float, float, float]:
-        """Nats against each tier's null, all streams together: the log of the mean of M."""
-        mixed = np.logaddexp.reduce(self.evidence_by_stream(), axis=1) - np.log(self._streams)
-        minor, moderate, significant = np.maximum(mixed, 0.0).tolist()
+        """Nats against each tier's null, all streams together: the log of the mean of M, as far as it is confirmed."""
+        each = self.evidence_by_stream()
+        mixed = np.logaddexp.reduce(each, axis=1) - np.log(self._streams)
+        spoken = np.logaddexp.reduce(each[:, : self.speaking], axis=1) - np.log(self.speaking)
+        believed = np.minimum(mixed, spoken + CONFIRMED) if self._asked.supporting else mixed
+        minor, moderate, significant = np.maximum(believed, 0.0).tolist()
         return minor, moderate, significant
 
     def now(self) -> tuple[Floats, Floats, Floats]:
@@ -192,8 +212,8 @@ class RisingMeans:
 
     def score(self, rise: Floats) -> Floats:
         """Turn a rise of the mean into a score, (K,)."""
-        span = self._asked.span
-        return np.asarray(rise * span / np.maximum(self.mean, 1e-6) if self._asked.relative else rise * span)
+        unit = self._span / np.maximum(self.mean, 1e-6) if self._asked.relative else self._span
+        return np.asarray(rise * unit)
 
     def reset(self, *, above: int = 0) -> None:
         """Forget the evidence of the tiers from ``above`` on."""
@@ -236,6 +256,21 @@ class RisingMeans:
             [np.full(self._streams, x.shape[1]), np.full(self._streams, x.shape[1]), x.sum(1), (x**2).sum(1)]
         )
         self._recent = self._recent * np.array([keep, keep**2, keep, keep])[:, None] + fresh
+        if self._asked.lowers:
+            self._window += fresh[1:]
+            if self._window[0, 0] >= LOWERING_ROWS:
+                self._lower()
+
+    def _lower(self) -> None:
+        """Let the last rows take the place of the calm stretch, stream by stream, where they are surely better."""
+        rows, sums, squares = self._window
+        self._window = np.zeros_like(self._window)
+        mean = sums / rows
+        variance = np.maximum(squares / rows - mean**2, 0.0)
+        error = LOWERING_CONFIDENCE * np.sqrt(self.phi() * (variance + 1 / rows) / rows)
+        better = mean + error < self.mean + self._error
+        better[self.speaking :] = False
+        self.mean, self._error = np.where(better, mean, self.mean), np.where(better, error, self._error)
 
     def _tolerance(self) -> Floats:
         """Rise of the mean that each tier's null holds, (3, K)."""
@@ -247,4 +282,4 @@ def _levels(x: Floats) -> NDArray[np.int64]:
     return np.minimum((x * LEVELS).astype(np.int64), LEVELS - 1)
 
 
-_ARRAYS: Final = ("error", "phi", "shares", "log_m", "recent", "step_counts", "step_bets")
+_ARRAYS: Final = ("error", "phi", "shares", "log_m", "recent", "window", "step_counts", "step_bets")

@@ -71,7 +71,7 @@ class Spoken:
 def speak(surrogate: Surrogate, *, in_step: bool) -> Spoken:
     """Read a surrogate: of its models, the one with the most evidence speaks."""
     means = surrogate.means
-    best = int(means.evidence_by_stream()[0].argmax())
+    best = int(means.evidence_by_stream()[0, : means.speaking].argmax())
     now, variance, rows = means.now()
     score = float(means.score(now - means.mean)[best])
     error = float(means.score(Z95 * np.sqrt(variance / np.maximum(rows, 1e-9)))[best])
