@@ -132,11 +132,9 @@ class RisingMeans:
             self._count(x)
 
     def take_calm(self, x: Floats) -> None:
-        """Take numbers for the calm stretch, however many; `settle` ends it."""
+        """Take numbers of the reference for the calm stretch, however many, without skipping any; `settle` ends it."""
         if self._calm is not None:
-            skip = min(self._asked.skipped_rows - self._skipped, x.shape[1])
-            self._skipped += skip
-            self._calm = np.concatenate([self._calm, x[:, skip:]], axis=1)
+            self._calm = np.concatenate([self._calm, x], axis=1)
 
     def settle(self, *, at_least: float = 0.0, own_error: float = 0.0) -> None:
         """Measure the calm stretch if it has enough rows; evidence is gathered from then on.
