@@ -98,7 +98,7 @@ class TreeLearner:
 
     def __init__(self, name: str, features: int, classes: int, memory: int) -> None:
         self.name = name
-        self._tree = KeptTree(features, memory, classes=classes > 0)
+        self._tree = KeptTree(features, memory, classes=classes)
 
     def predict(self, z: Floats, codes: Floats) -> Floats:  # noqa: ARG002
         """Foretell."""

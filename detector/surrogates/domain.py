@@ -141,7 +141,7 @@ class Domain:
             [frozen.dispersion.get(self._layout.signals[i], 1.0) for i in self._basis.features] if frozen else []
         )
         independent = len(rows) / 2 / min(max([1.0, *dispersions]), float(RUN))
-        self.means.settle(at_least=0.5, own_error=CONFIDENCE * float(np.sqrt(RANK_VARIANCE / independent)))
+        self.means.settle(at_least=0.5, error=CONFIDENCE * float(np.sqrt(RANK_VARIANCE / independent)))
         for model in self._models:
             model.a, model.b = np.zeros_like(model.a), np.zeros_like(model.b)
 

@@ -136,15 +136,16 @@ class RisingMeans:
         if self._calm is not None:
             self._calm = np.concatenate([self._calm, x], axis=1)
 
-    def settle(self, *, at_least: float = 0.0, own_error: float = 0.0) -> None:
+    def settle(self, *, at_least: float = 0.0, error: float | None = None) -> None:
         """Measure the calm stretch if it has enough rows; evidence is gathered from then on.
 
         Parameters
         ----------
         at_least
             The calm mean is no lower, whatever was measured.
-        own_error
-            Uncertainty that does not show in the stretch, added to its own.
+        error
+            Uncertainty of the calm mean, where it is known better than from the stretch. How bursty the rows are is then
+            measured on the stream alone.
         """
         calm = self._calm
         if calm is None or calm.shape[1] < self._asked.calm_rows:
@@ -153,7 +154,9 @@ class RisingMeans:
         rows, levels = calm.shape[1], _levels(calm)
         self.mean = np.maximum(calm.mean(axis=1), at_least)
         self._phi = np.array([overdispersion(each, LEVELS, ordered=True) for each in levels])
-        self._error = CONFIDENCE * np.sqrt(self._phi * (calm.var(axis=1) + 1 / rows) / rows) + own_error
+        self._error = CONFIDENCE * np.sqrt(self._phi * (calm.var(axis=1) + 1 / rows) / rows)
+        if error is not None:
+            self._error, self._phi = np.full(self._streams, error), np.ones(self._streams)
         counts = np.stack([np.bincount(each, minlength=LEVELS) for each in levels])
         self._shares = (counts + 0.5) / (rows + 0.5 * LEVELS)
         self._live = self._make_live()

@@ -18,6 +18,8 @@ Floats = NDArray[np.float64]
 
 GRACE_ROWS: Final = 50
 """Rows between two attempts to split a leaf: a quarter of River's default, since memories are short."""
+MOST_GAUSSIANS: Final = 64
+"""Features times classes up to which leaves may be naive Bayes models, which know more but ask each of these."""
 DELTA: Final = 1e-3
 """Confidence of a split (River's default is 1e-7, for streams without end)."""
 
@@ -32,10 +34,10 @@ class KeptTree:
     memory
         W.
     classes
-        Whether classes are foretold, or numbers.
+        How many there are; 0 where numbers are foretold.
     """
 
-    def __init__(self, features: int, memory: int, *, classes: bool) -> None:
+    def __init__(self, features: int, memory: int, *, classes: int) -> None:
         self._features, self.memory, self._classes = features, memory, classes
         self._rows: NDArray[np.int8] = np.zeros((2 * memory, features), dtype=np.int8)
         self._targets: Floats = np.zeros(2 * memory)
@@ -76,8 +78,11 @@ class KeptTree:
             self._grow(place)
 
     def _make(self) -> Any:
-        kind = "HoeffdingTreeClassifier" if self._classes else "HoeffdingTreeRegressor"
-        return getattr(import_module("river.tree"), kind)(grace_period=GRACE_ROWS, delta=DELTA)
+        river = import_module("river.tree")
+        if not self._classes:
+            return river.HoeffdingTreeRegressor(grace_period=GRACE_ROWS, delta=DELTA)
+        leaves = "nba" if self._features * self._classes <= MOST_GAUSSIANS else "mc"
+        return river.HoeffdingTreeClassifier(grace_period=GRACE_ROWS, delta=DELTA, leaf_prediction=leaves)
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` takes: the rows kept."""
