@@ -164,8 +164,8 @@ class SurrogateSpec(Outbound):
     """Simple models that learn beside the watched one, from a bounded sample of its rows, and warn early.
 
     What a model cannot have is left out: no ``concept`` without labels and predictions, no ``multivariate`` with fewer
-    than two features or with a season (recent rows are of one hour, the reference's of all), no ``mimic`` of a model that
-    keeps learning or whose features come in a stream of their own.
+    than two features or with a season (recent rows are of one hour, the reference's of all), no ``mimic`` of a model
+    that keeps learning or whose features come in a stream of their own.
     """
 
     challenger: bool = True

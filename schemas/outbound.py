@@ -116,9 +116,9 @@ class SignalVerdict(Outbound):
     score: float
     """Effect size in ``score_name``'s unit, small-sample bias removed."""
     score_name: str = "psi"
-    """``psi``; of a loss ``increase``, or ``relative_increase`` in units of the reference's mean. Of ``concept``: by how
-    much challengers gained on the model, in the loss's unit; of ``mimic``: by how much more often (or further) it was
-    wrong about the model; of ``multivariate`` ``auc_excess``: the domain classifier's AUC less 0.5."""
+    """``psi``; of a loss ``increase``, or ``relative_increase`` in units of the reference's mean. Of ``concept``: by
+    how much challengers gained on the model, in the loss's unit; of ``mimic``: by how much more often (or further) it
+    was wrong about the model; of ``multivariate`` ``auc_excess``: the domain classifier's AUC less 0.5."""
     score_interval: tuple[float, float] | None = None
     """Confidence interval of the score, about 95 %, for this one look."""
     evidence: float

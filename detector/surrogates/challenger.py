@@ -3,12 +3,12 @@
 Each foretells a block of rows before it learns them. For every row ``d = loss(production) - loss(challenger)``, bounded
 in -1 to 1. In a calm stretch (the reference's labelled rows, else the first of the stream) d has some mean: the
 production model knows more than a model that saw a few hundred rows, so it is mostly negative. When the concept changes
-the challengers learn it and the production model does not: d rises, even where its loss falls. A production model that keeps
-learning is compared in the same way.
+the challengers learn it and the production model does not: d rises, even where its loss falls. A production model that
+keeps learning is compared in the same way.
 
-How well a challenger does by itself supports this: where a model that knows the last few dozen rows is suddenly right more
-often than it ever was, the labels follow another rule, and that shows sooner than a difference does. It counts only as far as
-the gap confirms it (`rising.CONFIRMED`): inputs that have become easier are no new concept.
+How well a challenger does by itself supports this: where a model that knows the last few dozen rows is suddenly right
+more often than it ever was, the labels follow another rule, and that shows sooner than a difference does. It counts
+only as far as the gap confirms it (`rising.CONFIRMED`): inputs that have become easier are no new concept.
 
 This is the paired learner of Bach and Maloof 2008 with the production model as the stable one, several memories for the
 reactive one, and an e-detector (`rising`) in the place of their count.
@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.bins import make_binner
-from detector.layout import Layout
 from detector.expectation import WHOLE
+from detector.layout import Layout
 from detector.reference import reference_vectors
 from detector.reference_rows import decode_reference
 from detector.surrogates.basis import Basis
@@ -38,7 +38,7 @@ from schemas.model_spec import CONCEPT, LABEL, LOSS_TIERS, Loss, ModelSpec, Numb
 Floats = NDArray[np.float64]
 
 BLOCK: Final = 8
-"""Labelled rows foretold, then learned, at once: fewer than elsewhere, since the first ones after a change teach most."""
+"""Labelled rows foretold, then learned, at once: fewer than elsewhere, as the first after a change teach most."""
 CALM_ROWS: Final = 400
 """Labelled rows on which the gap is measured, at the least."""
 SKIPPED_ROWS: Final = 1_024
@@ -76,11 +76,11 @@ class LinearLearner:
         self.name, self.classes = name, classes
         self.ridge = Ridge(columns, max(classes, 1), half_life)
 
-    def predict(self, z: Floats, codes: Floats) -> Floats:  # noqa: ARG002
+    def predict(self, z: Floats, codes: Floats) -> Floats:
         """Foretell."""
         return answer(self.ridge.predict(z), self.classes)
 
-    def learn(self, z: Floats, codes: Floats, target: Floats) -> None:  # noqa: ARG002
+    def learn(self, z: Floats, codes: Floats, target: Floats) -> None:
         """Learn."""
         self.ridge.learn(z, targets(target, self.classes))
 
@@ -100,11 +100,11 @@ class TreeLearner:
         self.name = name
         self._tree = KeptTree(features, memory, classes=classes)
 
-    def predict(self, z: Floats, codes: Floats) -> Floats:  # noqa: ARG002
+    def predict(self, z: Floats, codes: Floats) -> Floats:
         """Foretell."""
         return self._tree.predict(codes)
 
-    def learn(self, z: Floats, codes: Floats, target: Floats) -> None:  # noqa: ARG002
+    def learn(self, z: Floats, codes: Floats, target: Floats) -> None:
         """Learn."""
         self._tree.learn(codes, target)
 
@@ -225,8 +225,8 @@ class Challenger:
     def _begin(self) -> None:
         """Go through the reference's labelled rows before the first of the stream.
 
-        Twice, and the calm stretch is of the second time: a challenger that is still learning would close the gap by
-        itself later on. That it has met these rows before makes it better on them, and the null larger.
+        Twice, and the calm stretch is of the second time: a challenger that still learns would close the gap by itself
+        later on. That it has met these rows before makes it better on them, and the null larger.
         """
         if self._begun:
             return
@@ -241,14 +241,14 @@ class Challenger:
         self.means.settle()
 
     def _learn(self, block: Floats, *, calm: bool | None = None) -> None:
-        """Foretell a block, then learn it; ``calm`` says of rows of the reference whether they are of the calm stretch."""
+        """Foretell a block, then learn it; ``calm`` says of the reference's rows whether they are calm."""
         z, codes, target, loss = self.split(block)
         own = np.stack([self.losses(each.predict(z, codes), target) for each in self._learners]) / self._unit
         gaps = (1 + np.clip(loss / self._unit - own, -1, 1)) / 2
         x = np.concatenate([gaps, 1 - np.minimum(own, 1)])
         if not self.means.calm and calm is not False:
             self.calm.learn(z, np.column_stack([targets(target, self.classes), loss]))
-            self.calm_loss = self.calm_loss + [loss.sum(), len(loss)]
+            self.calm_loss = self.calm_loss + np.array([loss.sum(), len(loss)])
         if calm:
             self.means.take_calm(x)
         elif calm is None:

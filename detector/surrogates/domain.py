@@ -1,4 +1,4 @@
-"""The domain classifier: can recent rows be told from those of the reference, all features together?
+"""The domain classifier: whether recent rows can be told from those of the reference, all features together.
 
 Linear models on ranks and their products learn ``+1`` for recent rows and ``-1`` for reference rows. Each recent row is
 paired with a reference row that no model has learned from; x is 1 where the recent one gets the higher score, 1/2 where

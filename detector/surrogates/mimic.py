@@ -103,7 +103,7 @@ class Mimic:
         by_feature = self._basis.weight_by_feature(np.sqrt((self._weights**2).sum(axis=1)))
         return by_feature / max(float(by_feature.mean()), 1e-12)
 
-    def speaker(self, stream: int) -> str:  # noqa: ARG002
+    def speaker(self, stream: int) -> str:
         """Name it."""
         return "mimic"
 

@@ -1,8 +1,8 @@
 """Ridge regression with forgetting: a linear model that has learned a few dozen rows to the full.
 
-``w = (A + lambda I)^-1 b`` with ``A <- g A + z' z`` and ``b <- g b + z' y`` over blocks of rows, ``g = 2^(-rows / half-life)``.
-All that it knows is A and b, so it is bounded, saved exactly, and needs no step size; River's linear models take
-one stochastic gradient step a row, of which a few dozen teach little (measured: docs/decisions/0010).
+``w = (A + lambda I)^-1 b`` with ``A <- g A + z' z`` and ``b <- g b + z' y`` over blocks of rows, ``g = 2^(-rows /
+half-life)``. All that it knows is A and b, so it is bounded, saved exactly, and needs no step size; River's linear
+models take one stochastic gradient step a row, of which a few dozen teach little (measured: docs/decisions/0010).
 """
 
 from __future__ import annotations

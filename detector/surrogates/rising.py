@@ -1,14 +1,15 @@
 """Evidence that the mean of bounded numbers has risen: a betting e-detector over several streams of them.
 
 Of K streams of numbers x in [0, 1] (one for each challenger, say) the null is that the mean of each, given the past, is
-at most m: its mean in a calm stretch, that mean's own uncertainty, and a rise too small to matter. A bet ``L = 1 + lambda
-(x / m - 1)`` has then a mean of at most 1 whatever the distribution. Shiryaev-Roberts over steps, ``M <- (M + 1) prod L``,
-mixed over a grid of lambda and over the streams with weights fixed beforehand, has a mean of at most the number of steps:
-an alarm at ``M >= T K`` keeps a false-alarm budget just as the engine's does (Shin, Ramdas and Rinaldo, "E-detectors";
-Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting"). Each tier has an m of its own.
+at most m: its mean in a calm stretch, that mean's own uncertainty, and a rise too small to matter. A bet ``L = 1 +
+lambda (x / m - 1)`` has then a mean of at most 1 whatever the distribution. Shiryaev-Roberts over steps, ``M <- (M +
+1) prod L``, mixed over a grid of lambda and over the streams with weights fixed beforehand, has a mean of at most the
+number of steps: an alarm at ``M >= T K`` keeps a false-alarm budget just as the engine's does (Shin, Ramdas and
+Rinaldo, "E-detectors"; Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting"). Each tier
+has an m of its own.
 
-Rows that come in bursts are discounted as in `detector.evidence`: the logarithm of a bet is divided by how many rows are
-worth one, measured in the calm stretch and on the live stream.
+Rows that come in bursts are discounted as in `detector.evidence`: the logarithm of a bet is divided by how many rows
+are worth one, measured in the calm stretch and on the live stream.
 """
 
 from __future__ import annotations
@@ -144,8 +145,8 @@ class RisingMeans:
         at_least
             The calm mean is no lower, whatever was measured.
         error
-            Uncertainty of the calm mean, where it is known better than from the stretch. How bursty the rows are is then
-            measured on the stream alone.
+            Uncertainty of the calm mean, where it is known better than from the stretch. How bursty the rows are is
+            then measured on the stream alone.
         """
         calm = self._calm
         if calm is None or calm.shape[1] < self._asked.calm_rows:
@@ -204,7 +205,7 @@ class RisingMeans:
         minor, moderate, significant = np.maximum(believed, 0.0).tolist()
         return minor, moderate, significant
 
-    def now(self) -> tuple[Floats, Floats, Floats]:
+    def recent(self) -> tuple[Floats, Floats, Floats]:
         """Return the mean of recent rows, its variance of one row, and how many independent rows it rests on: (K,)."""
         weight, squares, x, xx = self._recent
         mean = np.where(weight > 0, x / np.maximum(weight, 1e-300), self.mean)

@@ -1,7 +1,7 @@
 """The signals of surrogate models, beside those of the evidence engine: what the monitor keeps of them.
 
-Their readings stand behind the engine's in the same order always, so that tiers, incidents, onsets and status treat them
-alike. Rows are learned as they come with a pane; evidence moves when the monitor's step ends.
+Their readings stand behind the engine's in the same order always, so that tiers, incidents, onsets and status treat
+them alike. Rows are learned as they come with a pane; evidence moves when the monitor's step ends.
 """
 
 from __future__ import annotations

@@ -72,12 +72,12 @@ def speak(surrogate: Surrogate, *, in_step: bool) -> Spoken:
     """Read a surrogate: of its models, the one with the most evidence speaks."""
     means = surrogate.means
     best = int(means.evidence_by_stream()[0, : means.speaking].argmax())
-    now, variance, rows = means.now()
-    score = float(means.score(now - means.mean)[best])
+    recent, variance, rows = means.recent()
+    score = float(means.score(recent - means.mean)[best])
     error = float(means.score(Z95 * np.sqrt(variance / np.maximum(rows, 1e-9)))[best])
-    expected, actual = (surrogate.natural.of(float(each[best])) for each in (means.mean, now))
+    expected, actual = (surrogate.natural.of(float(each[best])) for each in (means.mean, recent))
     counts: Sequence[Floats] = [
-        float(rows[best]) * np.array([1 - mean, mean]) for mean in (now[best], means.mean[best])
+        float(rows[best]) * np.array([1 - mean, mean]) for mean in (recent[best], means.mean[best])
     ]
     reading = SignalReading(
         name=surrogate.signal,
