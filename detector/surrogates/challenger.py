@@ -45,8 +45,8 @@ SKIPPED_ROWS: Final = 1_024
 """Labelled rows of the stream before them, so that challengers know by then as much as they ever will."""
 LARGEST_LOSS: Final = 4.0
 """Differences of absolute errors beyond so many of the reference's mean one count as that."""
-CHECK_HALF_LIFE: Final = 512.0
-"""Of the loss and the features that `LossCheck` compares, in labelled rows."""
+CHECK_HALF_LIFE: Final = 128.0
+"""Of what the diagnosis compares, in labelled rows: the loss, the features, and a model of recent labels."""
 TOLERATED: Final = 0.5
 """Share of a tier's rise that its null holds, as of other losses (`detector.losses`)."""
 
@@ -171,6 +171,8 @@ class Challenger:
         self._blocks = Blocks(columns + features + 2, BLOCK)
         self.calm = Ridge(columns, max(self.classes, 1) + 1)
         """What the calm stretch teaches: the labels, and in the last output the production model's loss."""
+        self.lately = Ridge(columns, max(self.classes, 1), CHECK_HALF_LIFE)
+        """What recent labels teach."""
         self.recent = np.zeros(columns + 3)
         """Decayed sums over labelled rows: the basis, the production model's loss, the weights and their squares."""
         self.calm_loss = np.zeros(2)
@@ -201,14 +203,6 @@ class Challenger:
     def in_unit(self, loss: float) -> float:
         """Turn a loss into the unit of the label."""
         return loss * self._scale
-
-    @property
-    def quadratic(self) -> Ridge:
-        """The linear challenger with products, which learns from the longest stretch."""
-        learner = self._learners[2]
-        if not isinstance(learner, LinearLearner):
-            raise TypeError("the third challenger is the quadratic one")
-        return learner.ridge
 
     def speaker(self, stream: int) -> str:
         """Name a challenger."""
@@ -253,6 +247,7 @@ class Challenger:
             self.means.take_calm(x)
         elif calm is None:
             self.means.take(x)
+            self.lately.learn(z, targets(target, self.classes))
             keep = 0.5 ** (len(z) / CHECK_HALF_LIFE)
             weights = np.array([*[keep] * (len(self.recent) - 1), keep**2])
             self.recent = self.recent * weights + [*z.sum(axis=0), loss.sum(), len(z), len(z)]
@@ -278,6 +273,7 @@ class Challenger:
             "means": self.means.state(),
             "blocks": self._blocks.state(),
             "calm": self.calm.state(),
+            "lately": self.lately.state(),
             "calm_loss": self.calm_loss.copy(),
             "recent": self.recent.copy(),
             "begun": self._begun,
@@ -290,6 +286,7 @@ class Challenger:
         self.means.restore(state["means"])
         self._blocks.restore(state["blocks"])
         self.calm.restore(state["calm"])
+        self.lately.restore(state["lately"])
         self.calm_loss, self.recent, self._begun = state["calm_loss"].copy(), state["recent"].copy(), state["begun"]
 
 

@@ -85,7 +85,7 @@ def reverse_check(challenger: Challenger) -> ReverseCheck | None:
     z, _, target, _ = challenger.split(challenger.reference())
     if len(z) < LEAST_ROWS:
         return None
-    outputs = (z @ challenger.calm.weights()[:, :-1], challenger.quadratic.predict(z))
+    outputs = (z @ challenger.calm.weights()[:, :-1], challenger.lately.predict(z))
     old, new = (
         challenger.in_unit(float(challenger.losses(answer(each, challenger.classes), target).mean()))
         for each in outputs
