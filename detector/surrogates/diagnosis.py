@@ -21,7 +21,7 @@ from detector.surrogates.challenger import Challenger, answer
 from detector.surrogates.domain import Domain
 from detector.surrogates.mimic import Mimic
 from detector.surrogates.surrogate import Surrogate
-from schemas.model_spec import CONCEPT, MIMIC, MULTIVARIATE, ModelSpec, feature_signal
+from schemas.model_spec import CONCEPT, LABEL, MIMIC, MULTIVARIATE, ModelSpec, feature_signal
 from schemas.outbound import Diagnosis, DriftKind, FeatureRank, LossCheck, ReverseCheck, SignalVerdict, Tier
 
 Floats = NDArray[np.float64]
@@ -115,11 +115,14 @@ def _explain(names: set[str], kinds: set[DriftKind], loss: LossCheck | None, rev
         parts.append("models trained on recent labels gain on this one, so what it learned no longer holds (concept)")
     if DriftKind.PERFORMANCE in kinds:
         parts.append("it performs worse")
-    if DriftKind.DATA in kinds:
-        what = "in how features hang together" if names & {MULTIVARIATE} and not _single(names) else "in its inputs"
-        parts.append(f"there is drift {what}")
+    if _single(names):
+        parts.append("its inputs have changed")
+    elif MULTIVARIATE in names:
+        parts.append("its inputs hang together otherwise, each by itself being what it was")
+    if LABEL in names:
+        parts.append("labels are distributed otherwise")
     if MIMIC in names:
-        calm = "" if DriftKind.DATA in kinds else " although its inputs are what they were"
+        calm = "" if _single(names) or MULTIVARIATE in names else " although its inputs are what they were"
         parts.append(f"the model answers otherwise than it used to{calm}")
     elif DriftKind.PREDICTION in kinds:
         parts.append("its predictions are distributed otherwise")

@@ -61,8 +61,10 @@ class World:
         answer: Answers = line,
         correlation: float = 0.6,
         noise: float = 0.1,
+        shift: float = 0.0,
     ) -> Rows:
         x = self._rng.normal(size=(3, n))
+        x[1] += shift
         x[2] = correlation * x[1] + np.sqrt(1 - correlation**2) * x[2]
         noisy = self._rng.random(n) < noise
         labels = [str(each) for each in np.where(noisy, 1 - label(x), label(x)).tolist()]
@@ -160,6 +162,28 @@ def test_a_concept_drift_names_the_challenger_and_by_how_much_it_gained(calm: Ju
     assert verdict.actual_mean is not None
     assert verdict.expected_mean is not None
     assert verdict.actual_mean - verdict.expected_mean == pytest.approx(verdict.score, abs=1e-5)
+
+
+def hard(x: np.ndarray) -> np.ndarray:
+    """A rule that nobody can foretell where the second feature is large."""
+    return line(x) ^ ((x[1] > 0.8) & (np.sin(997 * x[0]) > 0))
+
+
+def test_a_loss_that_came_with_the_features_is_explained_by_them() -> None:
+    spec = freeze(SPEC, by_source(World(3).rows(SPEC, 2_000, label=hard), SPEC), origin="test")
+    judged = Judged(spec, 5)
+    judged.feed(50, label=hard)
+    assert judged.events == []
+    judged.feed(30, label=hard, shift=1.2)
+    diagnosis = judged.events[-1].diagnosis
+    assert diagnosis is not None
+    assert {"feature:y", "performance:error"} <= judged.firing
+    assert CONCEPT not in judged.firing
+    assert diagnosis.features[0].feature == "y"
+    assert diagnosis.loss is not None
+    assert diagnosis.loss.explained is not None
+    assert diagnosis.loss.explained > 0.5
+    assert "mostly explained by the features" in diagnosis.explanation
 
 
 def rare(x: np.ndarray) -> np.ndarray:
