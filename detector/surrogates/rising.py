@@ -36,8 +36,8 @@ CONFIDENCE: Final = 2.33
 CONFIRMED: Final = 12.0
 """All streams together are believed up to so many nats more than those that are not merely supporting."""
 SUPPORTING_SPAN: Final = 0.4
-LOWERING_ROWS: Final = 1_024
-LOWERING_CONFIDENCE: Final = 4.0
+LOWERING_ROWS: Final = 2_048
+LOWERING_CONFIDENCE: Final = 3.0
 """Standard errors of the mean of so many rows, on top of which it takes the calm mean's place if that is higher."""
 LEVELS: Final = 5
 """Bins of x in which bursts are measured."""
@@ -273,6 +273,7 @@ class RisingMeans:
         better = mean + error < self.mean + self._error
         better[self.speaking :] = False
         self.mean, self._error = np.where(better, mean, self.mean), np.where(better, error, self._error)
+        self._phi = np.where(better, 1.0, self._phi)  # of these rows it is known from the live stream
 
     def _tolerance(self) -> Floats:
         """Rise of the mean that each tier's null holds, (3, K)."""

@@ -93,7 +93,7 @@ def test_a_model_that_keeps_learning_lowers_what_it_is_compared_with() -> None:
     asked = Asked((0.02, 0.05, 0.1), (0.01, 0.025, 0.05), calm_rows=400, lowers=True)
     learning, frozen = calm(0.5, asked=asked), calm(0.5)
     for means in (learning, frozen):
-        fed(means, 0.2, 70, 5)
+        fed(means, 0.2, 140, 5)
     assert learning.mean[0] < 0.3
     assert frozen.mean[0] > 0.4
     assert fed(learning, 0.5, 30, 9) is not None
