@@ -242,16 +242,16 @@ def _label_free(part: str, columns: Callable[[int, float], tuple[Floats, ...]], 
 
 
 def quiet(kind: str, seed: int, windows: int) -> Found:
-    """Let nothing change: rows that are independent, autocorrelated or come in bursts."""
+    """Let nothing change: rows that are independent, autocorrelated or in bursts; a frozen model, labels with noise."""
     rng = np.random.default_rng([43, seed, list(stable.Kind).index(stable.Kind(kind))])
     rows = stable.REFERENCE_ROWS + windows * PANE_ROWS
     x = stable._latent(stable.Kind(kind), rows, FEATURES, rng)
-    score = special.expit(x[2] + 0.5 * x[3] * x[4] + 0.3 * rng.normal(size=rows))
-    spec = spec_of(FEATURES, labels=False, output=Output.SCORE)
-    columns = (*x, score)
-    watching = Watching(spec, plain_rows(tuple(each[: stable.REFERENCE_ROWS] for each in columns), 0))
-    live = tuple(each[stable.REFERENCE_ROWS :] for each in columns)
-    watching.read(plain_rows(live, stable.REFERENCE_ROWS))
+    rule = x[2] + 0.5 * x[3] * x[4]
+    seen = Seen(x.T, (rule + 0.5 * rng.normal(size=rows) > 0).astype(int), (rule > 0).astype(int))
+    spec = spec_of(FEATURES)
+    watching = Watching(spec, labelled_rows(spec, _part(seen, 0, stable.REFERENCE_ROWS), 0))
+    live = _part(seen, stable.REFERENCE_ROWS, rows)
+    watching.read(labelled_rows(watching.spec, live, stable.REFERENCE_ROWS))
     return Found(kind, tuple(sorted(watching.first)), {})
 
 
@@ -262,4 +262,4 @@ def _follow(part: str, watching: Watching, rows: Callable[[Watching], Any], onse
     return Found(part, alarmed, {signal: at - onset for signal, at in own.first.items()})
 
 
-LABEL_FREE: Final = (MULTIVARIATE, MIMIC)
+SURROGATES: Final = (CONCEPT, MULTIVARIATE, MIMIC)

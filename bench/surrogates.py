@@ -28,7 +28,7 @@ from rich.table import Table
 
 from bench.episodes import FILES
 from bench.stable import Kind
-from bench.surrogate_plays import CHANGES, LABEL_FREE, RIVALS, Found, Said, flip, generator, quiet, silent, swaps
+from bench.surrogate_plays import CHANGES, RIVALS, SURROGATES, Found, Said, flip, generator, quiet, silent, swaps
 from schemas.model_spec import CONCEPT, MIMIC, MULTIVARIATE
 
 LATE: Final = (0, 500)
@@ -165,8 +165,8 @@ def found_in(part: str, found: Sequence[Found]) -> dict[str, Any]:
 
 
 def quiet_in(kind: str, found: Sequence[Found], windows: int) -> dict[str, Any]:
-    """Count the streams without a change in which a label-free surrogate spoke."""
-    spoke = {signal: sum(signal in each.alarms_before for each in found) for signal in LABEL_FREE}
+    """Count the streams without a change in which a surrogate spoke."""
+    spoke = {signal: sum(signal in each.alarms_before for each in found) for signal in SURROGATES}
     return {"kind": kind, "streams": len(found), "windows": windows, **spoke, "met": not any(spoke.values())}
 
 
@@ -176,12 +176,12 @@ def tables(report: Mapping[str, Any]) -> Iterator[Table]:
         "swaps": ("stream", "late", "swapped", "episodes", "rise", "concept", "best", "best_delay", "asked", "met"),
         "found": ("part", "signal", "streams", "within", "found", "delay_median", "false_alarms", "found_by_any",
                   "features_alarmed", "met"),
-        "quiet": ("kind", "streams", "windows", *LABEL_FREE, "met"),
+        "quiet": ("kind", "streams", "windows", *SURROGATES, "met"),
     }  # fmt: skip
     titles = {
         "swaps": "Swapped labels: median rows until found, challengers and the best detector of errors",
         "found": "Changes found",
-        "quiet": "Nothing changes: streams in which a label-free surrogate spoke",
+        "quiet": "Nothing changes: streams in which a surrogate spoke",
     }
     for part, names in keys.items():
         if report[part]:

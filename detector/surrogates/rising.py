@@ -250,7 +250,7 @@ class RisingMeans:
 
     def _count(self, x: Floats) -> None:
         """Bet on numbers, with stakes chosen before they were seen."""
-        bound = np.clip(self.mean + self._error + self._tolerance(), 1e-6, 0.99)
+        bound = np.clip(self.mean + self._error + self._tolerance(), 1e-6, 1.0)
         self._step_bets += np.log1p(_LAMBDAS * (x[None, :, None, :] / bound[:, :, None, None] - 1)).sum(axis=3)
         self._step_counts += np.stack([np.bincount(each, minlength=LEVELS) for each in _levels(x)])
         keep = 0.5 ** (x.shape[1] / HALF_LIFE)

@@ -43,6 +43,13 @@ def test_a_rate_that_falls_raises_nothing() -> None:
     assert fed(calm(0.5), 0.1, 200, 3) is None
 
 
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_numbers_that_are_always_the_same_raise_nothing(rate: float) -> None:
+    means = calm(rate)
+    assert fed(means, rate, 300, 3) is None
+    assert means.evidence()[0] < 1.0 + np.log(320)
+
+
 def test_a_rise_that_the_null_holds_raises_nothing() -> None:
     assert fed(calm(0.3, asked=Asked((0.2, 0.3, 0.4), (0.1, 0.2, 0.3), calm_rows=400)), 0.35, 300, 3) is None
 
