@@ -26,6 +26,7 @@ from agents.log_reader import LogReader
 from agents.tasks import end_tasks
 from detector.layout import Layout
 from detector.profile import Profile
+from detector.reference_rows import decode_reference
 from schemas import codec
 from schemas.model_spec import ModelSpec
 from schemas.topics import TOPICS
@@ -97,6 +98,8 @@ def _layout(spec: ModelSpec) -> Layout | None:
         return None
     layout = Layout(spec)
     Profile.decode(spec.reference.frozen.profile, layout.width)
+    for sample in spec.reference.frozen.sample or ():
+        decode_reference(layout, sample)
     return layout
 
 

@@ -302,6 +302,13 @@ _SECTIONS: Final = (
         "estimated_performance. No false-alarm budget is kept for these.",
     ),
     _Section(
+        ("surrogates",),
+        "Simple models that learn beside this one from a sample of its rows and warn early. null: none; {}: all that "
+        "can work. challenger (signal concept): models trained on recent labels gain on this one. domain_classifier "
+        "(multivariate): recent rows can be told from the reference's. mimic: the model answers otherwise than it did. "
+        "The reference keeps raw rows for them: run `models init` again after a change.",
+    ),
+    _Section(
         ("retraining",),
         "A significant incident asks for retraining: once, and at most once in the cooldown for each model, by event "
         "time.",
@@ -331,4 +338,5 @@ _FROZEN: Final = {
     "dispersion": "How bursty the rows are: the variance of means of blocks of rows over that of independent rows.",
     "calibration": "The loss to expect of a prediction, by its bin and by features, as its labels taught.",
     "profile": "Counts by bin and phase, encoded.",
+    "sample": "Raw rows for the surrogate models, encoded.",
 }

@@ -189,9 +189,10 @@ GENERATORS: Final[Mapping[str, Change]] = {
     "sine": lambda seed: tuple(synth.Sine(classification_function=f, seed=seed + f) for f in (0, 1)),
     "mixed": lambda seed: tuple(synth.Mixed(classification_function=f, seed=seed + f) for f in (0, 1)),
     "stagger": lambda seed: tuple(synth.STAGGER(classification_function=f, seed=seed + f) for f in (0, 1)),
-    "led": lambda seed: (
-        synth.LEDDrift(seed=seed, noise_percentage=0.1, n_drift_features=0),
-        synth.LEDDrift(seed=seed + 1, noise_percentage=0.1, n_drift_features=4),
+    "led": lambda seed: tuple(
+        # Without irrelevant features, River's LEDDrift has nothing to change places with.
+        synth.LEDDrift(seed=seed + after, noise_percentage=0.1, irrelevant_features=True, n_drift_features=4 * after)
+        for after in (0, 1)
     ),
     "hyperplane": lambda seed: tuple(synth.Hyperplane(seed=seed + s, n_features=10) for s in (0, 1)),
     "random_rbf": lambda seed: tuple(

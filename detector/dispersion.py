@@ -206,6 +206,11 @@ class LiveDispersion:
         self.errors[level][full] = 0.0
         self.steps[level][full] = 0.0
 
+    @property
+    def measured(self) -> NDArray[np.bool_]:
+        """Tell for which signals enough steps were seen to say anything, (S,)."""
+        return np.asarray(self.differences[0] >= MIN_BLOCKS)
+
     def phi(self) -> tuple[Floats, Floats]:
         """Return phi, (S,), for blocks as long as the steps are, and for blocks of at most 1,024 rows.
 

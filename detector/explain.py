@@ -16,7 +16,16 @@ from detector.intervals import psi_interval, rise_interval
 from detector.layout import Layout
 from detector.reference import loss_of_signal
 from detector.scores import measure, psi_terms
-from schemas.model_spec import ESTIMATED_PERFORMANCE, PREDICTION, CategoryBins, ModelSpec, NumberBins, feature_signal
+from schemas.model_spec import (
+    CONCEPT,
+    ESTIMATED_PERFORMANCE,
+    MIMIC,
+    PREDICTION,
+    CategoryBins,
+    ModelSpec,
+    NumberBins,
+    feature_signal,
+)
 from schemas.outbound import BEYOND_LIMIT, BinChange, Change, DriftKind, NextTier, SignalVerdict, Tier
 from schemas.performance import RATES
 
@@ -27,6 +36,7 @@ MOST_BINS: Final = 5
 MOST_NAMED: Final = 3
 """Signals named in a summary."""
 _RANKED: Final = tuple(Tier)
+_KINDS: Final = {PREDICTION: DriftKind.PREDICTION, MIMIC: DriftKind.PREDICTION, CONCEPT: DriftKind.CONCEPT}
 _PERFORMANCE: Final = "performance:"
 _MEAN_MOVED: Final = 0.2
 """Reference sds from which a moved mean says more than a bin."""
@@ -36,7 +46,7 @@ def kind_of(signal: str) -> DriftKind:
     """Which of the drifts a signal shows."""
     if signal == ESTIMATED_PERFORMANCE or signal.startswith(_PERFORMANCE):
         return DriftKind.PERFORMANCE
-    return DriftKind.PREDICTION if signal == PREDICTION else DriftKind.DATA
+    return _KINDS.get(signal, DriftKind.DATA)
 
 
 def score_name(spec: ModelSpec, signal: str) -> str:
@@ -50,12 +60,13 @@ def score_name(spec: ModelSpec, signal: str) -> str:
 def importances(spec: ModelSpec) -> dict[str, float]:
     """Importance of each signal: the features' own, 1 for the prediction."""
     named = {feature_signal(feature.name): feature.importance for feature in spec.features}
-    return {signal: named.get(signal, 1.0) for signal in spec.signals}
+    return {signal: named.get(signal, 1.0) for signal in (*spec.signals, *spec.surrogate_signals)}
 
 
 def watched(spec: ModelSpec) -> int:
-    """How many signals and limits are watched: what the false-alarm budget is split over."""
-    return len(spec.signals) + (len(spec.outcomes.limits) if spec.outcomes is not None else 0)
+    """How many signals, surrogates' among them, and limits are watched: what the false-alarm budget is split over."""
+    limits = len(spec.outcomes.limits) if spec.outcomes is not None else 0
+    return len(spec.signals) + len(spec.surrogate_signals) + limits
 
 
 def frozen_bins(spec: ModelSpec) -> Mapping[str, NumberBins | CategoryBins]:
@@ -212,13 +223,20 @@ def shown_score(verdict: SignalVerdict) -> str:
             return f"+{verdict.score:.3f}"
         case "relative_increase":
             return f"+{verdict.score:.0%}"
+        case "auc_excess":
+            return f"AUC {0.5 + verdict.score:.2f}"
     return f"PSI {verdict.score:.2f}"
 
 
 def headline(bins: NumberBins | CategoryBins | None, verdict: SignalVerdict) -> str:
-    """Say in half a sentence what changed: the mean of a number that moved, else the bin that changed most."""
+    """Say in half a sentence what changed: the mean of a number that moved, else the bin that changed most.
+
+    ``bins`` is None for limits and for what surrogate models watch.
+    """
     if verdict.score_name == BEYOND_LIMIT:
         return f"{verdict.actual_mean:.4g}, limit {verdict.expected_mean:.4g}"
+    if bins is None:
+        return f"{verdict.model}: {verdict.expected_mean:.3g} -> {verdict.actual_mean:.3g}"
     if verdict.kind is DriftKind.PERFORMANCE:
         return f"mean {verdict.expected_mean:.4g} -> {verdict.actual_mean:.4g}"
     if isinstance(bins, NumberBins) and _moved(bins, verdict):

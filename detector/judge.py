@@ -18,6 +18,7 @@ from detector.monitor import Monitor
 from detector.profile import Profile
 from detector.state import StateError, pack, unpack
 from detector.steps import PaneCounts
+from detector.surrogates.signals import tables_by_stage
 from schemas.model_spec import ModelSpec, OffsetRange, Stage
 from schemas.outbound import DriftEvent, LabelStatus, ModelState, ModelStatus, Pane
 from schemas.profiles import ProfileTotal
@@ -87,6 +88,7 @@ class ModelJudge:
         """Split the difference by stage; each stage has a monitor of its own."""
         stages = {stage for stage, _ in difference.parts}
         events: list[DriftEvent] = []
+        sampled = {} if total.sample is None else tables_by_stage(self.layout, total.sample, from_offset)
         for stage in sorted(stages):
             parts = {phase: vector for (of, phase), vector in difference.parts.items() if of is stage}
             rows = sum(self.layout.row_count(vector) for vector in parts.values())
@@ -100,7 +102,7 @@ class ModelJudge:
                 rows=rows,
             )
             time = total.time.timestamp() if total.time is not None else None
-            events += self._monitor(stage).observe(PaneCounts(pane, parts, time), self.offsets)
+            events += self._monitor(stage).observe(PaneCounts(pane, parts, time, sampled.get(stage)), self.offsets)
         return events
 
     def _monitor(self, stage: Stage) -> Monitor:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from detector.budget import threshold_of
 from detector.chosen import ChosenDetectors
 from detector.evidence import EvidenceEngine, SignalReading
-from detector.explain import explain, importances, summarise, surely_drifted
+from detector.explain import explain, importances, summarise, surely_drifted, watched
 from detector.incidents import IncidentChange, Incidents, Member, Watched
 from detector.layout import Layout
 from detector.limits import Limits
@@ -27,6 +27,7 @@ from detector.recent import HALF_LIVES
 from detector.reference import baselines
 from detector.reports import PerformanceReport
 from detector.steps import OpenStep, PaneCounts, StepClock
+from detector.surrogates.signals import SurrogateSignals
 from detector.tiers import Tiers
 from schemas.model_spec import ModelSpec, OffsetRange, Stage, performance_signal
 from schemas.outbound import (
@@ -85,19 +86,21 @@ class Monitor:
         self._clock = StepClock(spec.steps)
         self._engine = EvidenceEngine(references, log_threshold=self._threshold)
         self._chosen = ChosenDetectors(spec, layout, log_threshold=self._threshold)
-        self._tiers = Tiers(references, log_threshold=self._threshold, quiet_steps=spec.tiers.quiet_steps)
+        self._surrogates = SurrogateSignals(spec, layout)
+        watched_for = [*references, *self._surrogates.baselines]
+        self._tiers = Tiers(watched_for, log_threshold=self._threshold, quiet_steps=spec.tiers.quiet_steps)
         self._means = RecentMeans(layout, HALF_LIVES)
-        self._onsets = Onsets(spec.signals)
+        self._onsets = Onsets((*spec.signals, *spec.surrogate_signals))
         self._onset = Mark()
         scope = f"{spec.model}/{spec.version}/{stage}/{layout.spec_hash}"
         weights = importances(spec)
         self._limits = Limits(layout, log_threshold=self._threshold)
         self._report = PerformanceReport(layout)
         self._measured: tuple[MetricStatus, ...] | None = None
-        watched = [Watched(each.name, weights[each.name], each.opens) for each in references]
-        watched += [Watched(name) for name in self._limits.names]
-        self._incidents = Incidents(scope, Family.DRIFT, watched)
-        self._readings: Sequence[SignalReading] = self._chosen.overlay(self._engine.step({}))
+        members = [Watched(each.name, weights[each.name], each.opens) for each in watched_for]
+        members += [Watched(name) for name in self._limits.names]
+        self._incidents = Incidents(scope, Family.DRIFT, members)
+        self._readings: Sequence[SignalReading] = self._beside(self._engine.step({}))
         self._steps: deque[Step] = deque(maxlen=STEPS_NAMED)
         self._judged_steps = 0
         self._rows = 0
@@ -126,6 +129,8 @@ class Monitor:
         """Add the pane to the open step; its event time moves the clock."""
         self._clock.advance(counts.time)
         self._open_step.add(counts)
+        if counts.sampled is not None:
+            self._surrogates.take(*counts.sampled)
         self._rows += sum(map(self._layout.judged_rows, counts.parts.values()))
 
     def _close(self) -> OpenStep:
@@ -138,20 +143,27 @@ class Monitor:
         return step
 
     def _judge(self, step: OpenStep) -> None:
-        """Move the evidence of every signal by the step's rows; where River's detectors were chosen, they speak."""
+        """Move the evidence of every signal by the step's rows; where River's detectors were chosen, they speak.
+
+        Surrogates have seen some of the rows in full.
+        """
         self._limits.step(step.whole, self._burst() if self._limits.names else 1.0)
         self._report.add(step.whole)
         self._measured = None
         by_phase = {phase: self._layout.signal_counts(vector) for phase, vector in step.parts.items()}
         readings = self._engine.step(by_phase)
         self._chosen.step(step.parts, readings)
-        self._readings = self._chosen.overlay(readings)
+        self._surrogates.step()
+        self._readings = self._beside(readings)
         self._means.add(step.whole)
 
     def _decide(self, now: Mark) -> IncidentChange | None:
         """Turn score and evidence into tiers, and tiers into the life of an incident."""
         self._onsets.update(self._readings, now)
         for index, tier in self._tiers.update(self._readings).items():
+            if index >= len(self._references):
+                self._surrogates.reset(index - len(self._references), above=tier.rank)
+                continue
             self._engine.reset(index, above=tier.rank)
             self._chosen.reset(index)
         limits = self._limits.readings()
@@ -195,8 +207,9 @@ class Monitor:
             since_offsets=self._onset.ranges_until(offsets),
             resolved_at=now if resolved else None,
             signals=verdicts,
-            signals_watched=len(self._spec.signals) + len(self._limits.names),
+            signals_watched=watched(self._spec),
             performance=self._metrics() if any(v.kind is DriftKind.PERFORMANCE for v in verdicts) else (),
+            diagnosis=self._surrogates.diagnosis(verdicts, self._readings),
             surely_drifted=surely_drifted(self._readings, self._threshold),
             lineage=Lineage(
                 spec_hash=self._layout.spec_hash,
@@ -206,9 +219,16 @@ class Monitor:
             ),
         )
 
+    def _beside(self, readings: Sequence[SignalReading]) -> Sequence[SignalReading]:
+        """Put all readings in their order: the engine's, or River's detectors' in their place, then the surrogates'."""
+        return [*self._chosen.overlay(readings), *self._surrogates.readings]
+
     def _verdict(self, member: Member) -> SignalVerdict:
         if member.name in self._limits.names:
             return self._limits.verdict(member)
+        if member.index >= len(self._references):
+            index = member.index - len(self._references)
+            return self._surrogates.verdict(index, member, threshold=self._threshold)
         reading = self._readings[member.index]
         mean = self._means.mean(member.index, reading.half_life)
         reference = self._references[member.index]
@@ -261,6 +281,7 @@ class Monitor:
             "clock": self._clock.state(),
             "engine": self._engine.state(),
             "chosen": self._chosen.state(),
+            "surrogates": self._surrogates.state(),
             "tiers": self._tiers.state(),
             "limits": self._limits.state(),
             "report": self._report.state(),
@@ -279,6 +300,7 @@ class Monitor:
         self._clock.restore(state["clock"])
         self._engine.restore(state["engine"])
         self._chosen.restore(state.get("chosen", {}))  # states of 0.1.0 have none
+        self._surrogates.restore(state.get("surrogates", {}))
         self._tiers.restore(state["tiers"])
         self._limits.restore(state.get("limits", {}))
         self._report.restore(state.get("report", {}))
@@ -289,7 +311,7 @@ class Monitor:
         self._incidents.restore(state["incidents"])
         self._steps = deque((Step(**step) for step in state["steps"]), maxlen=STEPS_NAMED)
         self._judged_steps, self._rows = state["judged_steps"], state["rows"]
-        self._readings = self._chosen.overlay(self._engine.step({}))
+        self._readings = self._beside(self._engine.step({}))
 
 
 def _moment(seconds: float | None) -> datetime | None:

@@ -22,6 +22,7 @@ from detector.evidence import SignalBaseline
 from detector.expectation import WHOLE
 from detector.layout import Layout
 from detector.profile import Profile, Vector
+from detector.reference_rows import draw_reference
 from detector.rows import STAGES, TRUE, Column, Rows, Source, carried, signal_types
 from detector.season import Season
 from schemas.model_spec import (
@@ -114,8 +115,9 @@ def freeze(
         calibration=calibration,
         profile="",
     )
-    profile = _count(Layout(_with(spec, frozen)), pieces)
-    return _with(spec, frozen.model_copy(update={"profile": profile.encode()}))
+    layout = Layout(_with(spec, frozen))
+    drawn = {"profile": _count(layout, pieces).encode(), "sample": draw_reference(spec, layout, pieces)}
+    return _with(spec, frozen.model_copy(update=drawn))
 
 
 def _carrier(spec: ModelSpec, index: int, pieces: Sequence[Rows]) -> Rows | None:

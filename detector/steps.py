@@ -43,6 +43,8 @@ class PaneCounts:
     """Phase to vector in the spec's layout."""
     time: float | None
     """The latest event time in the total, in seconds since 1970."""
+    sampled: tuple[NDArray[np.float64], NDArray[np.bool_]] | None = None
+    """Some of the rows in full, a table (`detector.reference_rows`), and which signals they carry, (S,)."""
 
 
 @dataclass(slots=True)

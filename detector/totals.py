@@ -14,6 +14,7 @@ import numpy as np
 from detector.layout import Layout
 from detector.profile import Profile
 from detector.rows import Rows
+from detector.sampling import RowSampler
 from schemas.model_spec import OffsetRange
 from schemas.profiles import ProfileTotal
 
@@ -52,10 +53,17 @@ class RunningTotal:
     time: float | None = None
     appended_at: float | None = None
     uncounted: tuple[OffsetRange, ...] = ()
+    _sampler: RowSampler | None = field(init=False, repr=False, compare=False, default=None)
+    """Where the spec has surrogates: draws from the rows since the last event. It is no part of the total. Rows whose
+    event was never published are read again after a restart, and drawn again; an event that compaction removes
+    before it was read takes its sample with it."""
 
     def __post_init__(self) -> None:
         if self.next_offset < 0:
             self.next_offset = self.started_at
+        spec = self.layout.spec
+        if spec.surrogates is not None and spec.surrogate_signals:
+            self._sampler = RowSampler(spec.signals, self.topic, self.partition, spec.surrogates.sample_rows)
 
     @property
     def model(self) -> str:
@@ -115,6 +123,8 @@ class RunningTotal:
         fresh = rows.slice(start, len(rows)) if start else rows
         if len(fresh):
             self.profile.add(self.layout.count(fresh))
+            if self._sampler is not None:
+                self._sampler.add(fresh)
             latest = float(fresh.times.max())
             self.time = latest if self.time is None else max(self.time, latest)
         if appended_at is not None:
@@ -123,7 +133,10 @@ class RunningTotal:
         return len(fresh)
 
     def to_event(self, generation: int = 0) -> ProfileTotal:
-        """Write the total as it is published; ``generation`` is the consumer group's."""
+        """Write the total as it is published, with the rows drawn since the last time, which are handed over.
+
+        ``generation`` is the consumer group's.
+        """
         return ProfileTotal(
             model=self.model,
             version=self.version,
@@ -140,6 +153,7 @@ class RunningTotal:
             parts=self.profile.encode_parts(),
             invalid=self.invalid,
             uncounted=self.uncounted,
+            sample=None if self._sampler is None else self._sampler.take(),
         )
 
     @classmethod

@@ -27,7 +27,16 @@ LABEL = "label"
 ESTIMATED_PERFORMANCE = "estimated_performance"
 """The name of the signal that watches the loss to expect while labels are still to come."""
 
-_LATER: Final = ("detectors", "outcomes")
+CONCEPT: Final = "concept"
+"""The name of the signal that compares the model with challengers on labelled rows."""
+
+MULTIVARIATE: Final = "multivariate"
+"""The name of the signal that tells recent rows from reference rows, all features together."""
+
+MIMIC: Final = "mimic"
+"""The name of the signal that foretells what the model answers."""
+
+_LATER: Final = ("detectors", "outcomes", "surrogates")
 """Fields that came after the first specs were registered: at their defaults they are no part of a spec's hash."""
 
 
@@ -118,6 +127,24 @@ class PredictionSpec(Outbound):
     output: Output
     positive_class: str | None = None
     """For a binary task: the class whose probability is the score, used when events carry probabilities only."""
+
+
+class SurrogateSpec(Outbound):
+    """Simple models that learn beside the watched one, from a bounded sample of its rows, and warn early.
+
+    What a model cannot have is left out: no ``concept`` without labels and predictions, no ``multivariate`` with fewer
+    than two features or with a season (recent rows are of one hour, the reference's of all), no ``mimic`` of a model
+    that keeps learning or whose features come in a stream of their own.
+    """
+
+    challenger: bool = True
+    """Signal ``concept``: whether models trained on recent labels gain on this one."""
+    domain_classifier: bool = True
+    """Signal ``multivariate``: whether recent rows can be told from those of the reference."""
+    mimic: bool = True
+    """Signal ``mimic``: whether the model still answers what it would have answered."""
+    sample_rows: int = Field(default=64, ge=16, le=512)
+    """Rows drawn between two totals of a source partition, at the most."""
 
 
 class FalseAlarmBudget(Outbound):
@@ -214,6 +241,18 @@ class CategoryBins(Outbound):
 Bins = Annotated[NumberBins | CategoryBins, Field(discriminator="kind")]
 
 
+class ReferenceRows(Outbound):
+    """Raw rows of the reference: runs of neighbours, spread evenly over it."""
+
+    signals: tuple[str, ...]
+    """Which are known of the rows, in the order of the columns."""
+    rows: int = Field(ge=1)
+    run: int = Field(ge=1)
+    """Rows that stand together; where a run ends, the next row is further on in the reference."""
+    values: str
+    """As ``detector.reference_rows`` encodes them (base64 of deflated float32)."""
+
+
 class OffsetRange(Outbound):
     """Records ``from_offset`` to ``to_offset`` (exclusive) of one partition."""
 
@@ -243,6 +282,8 @@ class FrozenReference(Outbound):
     """What its labels tell of the loss to expect; null where it has none."""
     profile: str
     """Counts by phase: a profile as ``detector.profile`` encodes it (base64 of deflated int64)."""
+    sample: tuple[ReferenceRows, ...] | None = None
+    """Raw rows for the surrogates: those with features, and those with labels. None: the spec had no surrogates."""
 
 
 class ReferenceSpec(Outbound):
@@ -279,6 +320,8 @@ class ModelSpec(Outbound):
     tiers: TierSpec = TierSpec()
     detectors: dict[str, DetectorSpec] = Field(default_factory=dict, max_length=MOST_DETECTORS)
     """By signal: a detector of River's whose alarms take the place of the signal's evidence."""
+    surrogates: SurrogateSpec | None = None
+    """None: no surrogate models."""
     retraining: RetrainingSpec = RetrainingSpec()
     times: TimeSpec = TimeSpec()
     columns: ColumnNames = ColumnNames()
@@ -395,6 +438,20 @@ class ModelSpec(Outbound):
         if self.estimates:
             names.append(ESTIMATED_PERFORMANCE)
         return tuple(names)
+
+    @property
+    def surrogate_signals(self) -> tuple[str, ...]:
+        """Names of the signals that surrogate models watch; none where the spec asks for none, or they cannot work."""
+        wanted = self.surrogates
+        if wanted is None or not self.features:
+            return ()
+        answers = self.prediction is not None and self.features_from is FeaturesFrom.PREDICTIONS
+        can_work = {
+            CONCEPT: wanted.challenger and self.loss is not None,
+            MULTIVARIATE: wanted.domain_classifier and len(self.features) > 1 and self.seasonality is Seasonality.NONE,
+            MIMIC: wanted.mimic and answers and self.learning == "frozen",
+        }
+        return tuple(name for name, works in can_work.items() if works)
 
     @property
     def hash(self) -> str:

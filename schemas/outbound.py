@@ -121,7 +121,9 @@ class SignalVerdict(Outbound):
     """Effect size in ``score_name``'s unit, small-sample bias removed."""
     score_name: str = "psi"
     """``psi``; of a loss ``increase``, or ``relative_increase`` in units of the reference's mean; of a limit
-    ``beyond_limit``, in the metric's unit."""
+    ``beyond_limit``, in the metric's unit. Of ``concept``: by how much challengers gained on the model, in the loss's
+    unit; of ``mimic``: by how much more often (or further) it was wrong about the model; of ``multivariate``
+    ``auc_excess``: the domain classifier's AUC less 0.5."""
     score_interval: tuple[float, float] | None = None
     """Confidence interval of the score, about 95 %, for this one look."""
     evidence: float
@@ -141,9 +143,61 @@ class SignalVerdict(Outbound):
     """The bins that changed most, largest contribution first."""
     blind_to: tuple[DriftKind, ...] = ()
     """Drifts that the signal cannot see: an estimate of performance does not see concept drift."""
+    model: str | None = None
+    """Of ``concept``, ``multivariate`` and ``mimic``: the surrogate model that speaks."""
     detector: DetectorName | None = None
     """The detector of River's that speaks for the signal, where the spec chose one: ``evidence`` is then ``threshold``
     while its alarm counts and 0 otherwise, and no false-alarm budget is kept."""
+
+
+class FeatureRank(Outbound):
+    """How much of an incident a feature explains."""
+
+    feature: str
+    score: float
+    """PSI of the feature by itself."""
+    importance: float
+    """From the spec; where it gives none, how much the surrogate models use the feature (1 on average)."""
+
+
+class LossCheck(Outbound):
+    """What the loss of recent labelled rows is made of, in the loss's own unit."""
+
+    reference: float
+    """Mean loss in the reference."""
+    realised: float
+    """Mean loss of recent rows."""
+    expected: float
+    """Mean loss that the reference's rows foretell for the features of the recent ones: it changes with the features
+    alone."""
+    explained: float | None
+    """Share of the rise that the features explain, 0 to 1; null where there is no rise to explain."""
+    rows: float
+    """Effective number of recent rows."""
+
+
+class ReverseCheck(Outbound):
+    """Models judged on the reference's rows, whose features are what they were: only the concept can have changed."""
+
+    reference: float
+    """Mean loss there of a model trained on the reference's labels."""
+    recent: float
+    """Mean loss there of the same model trained on recent labels."""
+
+
+class Diagnosis(Outbound):
+    """Which drift it is, as far as the surrogate models can tell."""
+
+    drifts: tuple[DriftKind, ...]
+    """Kinds of the signals that have a tier."""
+    explanation: str
+    """One sentence for people."""
+    loss: LossCheck | None = None
+    reverse: ReverseCheck | None = None
+    features: tuple[FeatureRank, ...] = ()
+    """Largest score x importance first, at most ten."""
+    told_apart_by: tuple[str, ...] = ()
+    """Features, and pairs of them, by which recent rows are told from the reference: most telling first."""
 
 
 class Pane(Outbound):
@@ -212,6 +266,8 @@ class DriftEvent(Outbound):
     signals_watched: int
     performance: tuple[MetricStatus, ...] = ()
     """Metrics of the model, where a signal of performance is part of the incident."""
+    diagnosis: Diagnosis | None = None
+    """Where the spec has surrogates."""
     surely_drifted: tuple[str, ...] = ()
     """Signals whose change is sure when all are looked at together, most evidence first: the k with the most evidence
     need the threshold less log k (e-BH), so that one which misses it alone may stand here beside others."""
