@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
+from detector import lags
 from detector.layout import Layout
 from schemas.model_spec import ModelSpec
 from schemas.performance import LOSSES_OF, METRICS_OF
@@ -57,10 +58,13 @@ def test_however_the_rows_are_cut_the_pairs_are_the_same_integers(
 
 
 @pytest.mark.parametrize(("kind", "season"), LAYOUTS)
-def test_every_section_counts_something_and_the_vector_ends_with_the_last(kind: tuple[str, str], season: str) -> None:
+def test_every_section_counts_something_and_only_the_lags_come_behind_the_last(
+    kind: tuple[str, str], season: str
+) -> None:
     layout = LAYOUTS[kind, season]
     vector = counted(layout, pair_rows(layout.spec, {"x": X}, *KINDS[kind], times=TIMES))  # type: ignore[arg-type]
-    assert max(where.stop for where in layout.pairs.slices.values()) == layout.width == len(vector)
+    last = max(where.stop for where in layout.pairs.slices.values())
+    assert last + lags.WIDTH == layout.width == len(vector)
     for name, where in layout.pairs.slices.items():
         assert vector[where].any() or where.start == where.stop, name
 

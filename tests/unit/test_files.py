@@ -201,14 +201,14 @@ def test_features_and_prediction_part_where_they_come_in_streams_of_their_own(tm
     assert carried == {Source.FEATURES: [True, False], Source.PREDICTIONS: [False, True]}
 
 
-def test_labels_know_what_they_belong_to_where_surrogates_ask_for_it(tmp_path: Path) -> None:
+def test_labels_know_the_features_and_the_prediction_that_they_belong_to(tmp_path: Path) -> None:
     file = csv(tmp_path, "x,score,label\n1,0.5,1\n2,0.7,\n3,0.9,0\n")
-    for surrogates in (None, {}):
-        spec = spec_of({"x": "number"}, prediction={"output": "score"}, outcomes={}, surrogates=surrogates)
-        predictions, outcomes = by_source(read(file, spec), spec)
-        assert predictions.context is None
-        known = None if outcomes.context is None else [column(outcomes, 2), *map(list, outcomes.context[:2])]  # type: ignore[arg-type]
-        assert known == (None if surrogates is None else [["1", "0"], [1.0, 3.0], [0.5, 0.9]])
+    spec = spec_of({"x": "number"}, prediction={"output": "score"}, outcomes={})
+    predictions, outcomes = by_source(read(file, spec), spec)
+    assert predictions.context is None
+    assert outcomes.context is not None
+    known = [column(outcomes, 2), *map(list, outcomes.context[:2])]  # type: ignore[arg-type]
+    assert known == [["1", "0"], [1.0, 3.0], [0.5, 0.9]]
 
 
 # Files that cannot be read
