@@ -58,9 +58,7 @@ def test_however_the_rows_are_cut_the_pairs_are_the_same_integers(
 
 
 @pytest.mark.parametrize(("kind", "season"), LAYOUTS)
-def test_every_section_counts_something_and_only_the_lags_come_behind_the_last(
-    kind: tuple[str, str], season: str
-) -> None:
+def test_every_section_counts_something_and_only_lags_come_behind(kind: tuple[str, str], season: str) -> None:
     layout = LAYOUTS[kind, season]
     vector = counted(layout, pair_rows(layout.spec, {"x": X}, *KINDS[kind], times=TIMES))  # type: ignore[arg-type]
     last = max(where.stop for where in layout.pairs.slices.values())
