@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from bench.streams import DAY_S, DAYS, STEP_S, Case, Kind, Stream
 from detector.budget import threshold_of
-from detector.evidence import EvidenceEngine, SignalBaseline
+from detector.evidence import EvidenceEngine
 from detector.expectation import WHOLE
 from detector.layout import Layout
+from detector.readings import SignalBaseline
 from detector.reference import baselines, freeze
 from detector.season import Season
 from detector.steps import StepClock

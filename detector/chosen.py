@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from detector.evidence import TIERS, SignalReading
 from detector.feeds import Feed, Vectors
 from detector.journal import JournaledDetector
 from detector.layout import Layout
+from detector.readings import TIERS, SignalReading
 from detector.reference import reference_vectors
 from detector.river_detectors import DETECTORS, make_detector
 from schemas.detectors import DetectorName

@@ -25,12 +25,11 @@ from detector.expectation import CACHED_PHASES, WHOLE, Expectation, Expected
 from detector.improvement import Improvement
 from detector.losses import Losses
 from detector.ragged import Floats, Indices, Ragged
+from detector.readings import TIERS, SignalBaseline, SignalReading
 from detector.recent import HALF_LIVES, RecentRows
 from detector.sequential import advance, ball_radius, log_bets, mixture, tilt
-from schemas.detectors import DetectorName
 
 TILTS: Final = (-3.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 3.0)
-TIERS: Final = 3
 TOLERATED: Final = 1 / 15
 """Share of a tier's score that its null holds, on PSI's scale (measured: docs/decisions/0006)."""
 
@@ -52,57 +51,6 @@ takes ``_UNCONFIRMED_BLOCKS`` steps compared, not 16, before there is evidence."
 _UNCONFIRMED_BLOCKS: Final = 64.0
 _SKILL_ROWS: Final = 512.0
 """Effective rows in which a half-life's past success counts for half."""
-
-
-@dataclass(frozen=True)
-class SignalBaseline:
-    """What one signal is compared with."""
-
-    name: str
-    phases: Mapping[int, NDArray[np.int64]]
-    """Counts (B,) of the reference by phase; -1 is the whole."""
-    ordered: bool
-    dispersion: float
-    """Rows of the reference that are worth one independent row, at least 1."""
-    opens: bool
-    """Whether it may open an incident by itself."""
-    thresholds: tuple[float, float, float]
-    """Scores of minor, moderate and significant."""
-    losses: Floats | None = None
-    """(B,) what a row in each bin costs. The score is then how much the mean loss has risen, and only a rise is
-    evidence. None: any change of the distribution counts."""
-    follows: bool = False
-    """Whether what is expected of a loss follows it downwards (`detector.improvement`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class SignalReading:
-    """Where a signal stands after a step."""
-
-    name: str
-    score: float
-    """PSI, bias removed, of counts with the half-life that foretold recent rows best: short just after a change, long
-    when it lasts, so that noise is not taken for a larger change. It is `scores.psi(current, reference)`."""
-    quiet_score: float
-    """The same of recent rows only, a hundred independent ones or so: whether it is over."""
-    evidence: tuple[float, float, float]
-    """Nats against each tier's null, at least 0."""
-    rows: float
-    """Effective number of rows behind the score."""
-    half_life: int
-    """Of the counts behind the score, in rows."""
-    current: Floats
-    """(B,) decayed counts, scaled so that they sum to ``rows``."""
-    reference: Floats
-    """(B,) expected counts in the same mixture of phases, summing to the reference's rows."""
-    not_judged: str | None
-    """Why there is no evidence, if there can be none."""
-    in_step: bool = True
-    """Whether the step had rows of the signal."""
-    losses: tuple[float, float] | None = None
-    """Of a loss its mean, expected and now."""
-    detector: DetectorName | None = None
-    """The detector of River's whose alarms the evidence is (`detector.chosen`); None: it is the engine's own."""
 
 
 @dataclass(frozen=True, slots=True)

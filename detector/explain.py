@@ -10,10 +10,10 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.evidence import SignalBaseline, SignalReading
 from detector.incidents import Member
 from detector.intervals import psi_interval, rise_interval
 from detector.layout import Layout
+from detector.readings import SignalBaseline, SignalReading
 from detector.reference import loss_of_signal
 from detector.scores import measure, psi_terms
 from schemas.model_spec import (

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from detector.evidence import SignalReading
+from detector.readings import SignalReading
 from schemas.outbound import Change, Family, Tier
 
 

@@ -32,10 +32,10 @@ from numpy.typing import NDArray
 from scipy import special
 
 from detector.bets import BET_UNIT, LAMBDAS, LIMITED, payoffs
-from detector.evidence import SignalReading
 from detector.incidents import Member
 from detector.layout import Layout
 from detector.performance import MEASURES, PairTables
+from detector.readings import SignalReading
 from schemas.model_spec import Task
 from schemas.outbound import BEYOND_LIMIT, DriftKind, SignalStatus, SignalVerdict, Tier
 from schemas.performance import HIGHER_IS_BETTER, Metric

@@ -16,13 +16,14 @@ from typing import Any, Final
 
 from detector.budget import threshold_of
 from detector.chosen import ChosenDetectors
-from detector.evidence import EvidenceEngine, SignalReading
+from detector.evidence import EvidenceEngine
 from detector.explain import explain, importances, summarise, surely_drifted, watched
 from detector.incidents import IncidentChange, Incidents, Member, Watched
 from detector.layout import Layout
 from detector.limits import Limits
 from detector.means import RecentMeans
 from detector.onsets import Mark, Onsets
+from detector.readings import SignalReading
 from detector.recent import HALF_LIVES
 from detector.reference import baselines
 from detector.reports import PerformanceReport

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from detector.evidence import SignalReading
+from detector.readings import SignalReading
 from schemas.model_spec import OffsetRange
 
 LOW: Final = 2.0

@@ -18,10 +18,10 @@ from detector.bins import boolean_bins, fit_category_bins, fit_loss_bins, fit_nu
 from detector.calibration import calibrate
 from detector.dispersion import overdispersion
 from detector.estimation import ExpectedLoss
-from detector.evidence import SignalBaseline
 from detector.expectation import WHOLE
 from detector.layout import Layout
 from detector.profile import Profile, Vector
+from detector.readings import SignalBaseline
 from detector.reference_rows import draw_reference
 from detector.rows import STAGES, TRUE, Column, Rows, Source, carried, signal_types
 from detector.season import Season

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from detector.evidence import SignalBaseline, SignalReading
+from detector.readings import SignalBaseline, SignalReading
 from schemas.outbound import Tier
 
 _RANKED: Final = tuple(Tier)

@@ -14,9 +14,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.evidence import SignalReading
 from detector.explain import kind_of
 from detector.layout import Layout
+from detector.readings import SignalReading
 from detector.surrogates.challenger import Challenger, answer
 from detector.surrogates.domain import Domain
 from detector.surrogates.mimic import Mimic

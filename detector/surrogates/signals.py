@@ -12,10 +12,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.evidence import SignalBaseline, SignalReading
 from detector.explain import kind_of, next_tier
 from detector.incidents import Member
 from detector.layout import Layout
+from detector.readings import SignalBaseline, SignalReading
 from detector.reference_rows import tabulate
 from detector.rows import signal_types
 from detector.sampling import columns_of_sample

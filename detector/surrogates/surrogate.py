@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.evidence import SignalReading
+from detector.readings import SignalReading
 from detector.surrogates.rising import HALF_LIFE, RisingMeans
 
 Floats = NDArray[np.float64]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from detector.evidence import SignalReading
 from detector.onsets import Mark
+from detector.readings import SignalReading
 from schemas.model_spec import OffsetRange
 
 

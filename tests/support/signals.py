@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from detector.evidence import EvidenceEngine, SignalBaseline, SignalReading
+from detector.evidence import EvidenceEngine
 from detector.expectation import WHOLE
+from detector.readings import SignalBaseline, SignalReading
 
 THRESHOLDS = (0.1, 0.2, 0.25)
 TENTHS = np.full(10, 0.1)

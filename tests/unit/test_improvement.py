@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from detector.dispersion import overdispersion
-from detector.evidence import EvidenceEngine, SignalBaseline
+from detector.evidence import EvidenceEngine
 from detector.expectation import WHOLE
+from detector.readings import SignalBaseline
 
 RIGHT_OR_WRONG = np.array([0.0, 1.0])
 LOG_THRESHOLD = 15.5

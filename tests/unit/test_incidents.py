@@ -2,8 +2,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from detector.evidence import SignalReading
 from detector.incidents import Incidents, Watched, content_id
+from detector.readings import SignalReading
 from schemas.outbound import Change, Family, Tier
 
 NONE, MINOR, MODERATE, SIGNIFICANT = Tier

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from detector.bins import fit_number_bins, make_binner
-from detector.evidence import EvidenceEngine, SignalBaseline
+from detector.evidence import EvidenceEngine
+from detector.readings import SignalBaseline
 from detector.reference import loss_of_bins
 from tests.support.signals import baseline, feed
 

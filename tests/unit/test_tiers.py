@@ -2,7 +2,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from detector.evidence import SignalReading
+from detector.readings import SignalReading
 from detector.tiers import Tiers
 from schemas.outbound import Tier
 from tests.support.signals import TENTHS, baseline
