@@ -9,10 +9,8 @@ is the detection, others there are ignored, any elsewhere is false.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -21,12 +19,12 @@ from typing import Any, Final
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from bench.contenders import CONTENDERS
 from bench.episodes import FILES, GENERATORS, PROTOCOL
+from bench.output import add_json_option, console_for, write_json
 from bench.play import Cell, Outcome, play_generated, play_real
 
 EPISODES: Final = 50
@@ -202,11 +200,9 @@ def main() -> None:
     parser.add_argument("--streams", nargs="+", metavar="NAME", choices=[*FILES, *GENERATORS], help="only these")
     parser.add_argument("--contenders", nargs="+", metavar="NAME", choices=list(CONTENDERS), help="only these")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default: one for each core)")
-    parser.add_argument("--json", metavar="FILE", help="write the numbers here as well; - is standard output")
+    add_json_option(parser)
     options = parser.parse_args()
-    to_stderr = options.json == "-"
-    is_terminal = (sys.stderr if to_stderr else sys.stdout).isatty()
-    console = Console(stderr=to_stderr, width=None if is_terminal else WIDTH)
+    console = console_for(options.json, WIDTH)
     episodes = QUICK_EPISODES if options.quick else options.episodes
     contenders = tuple(n for n in options.contenders or CONTENDERS if not (options.quick and n in SLOW))
     streams = options.streams or [*(FILES if options.data else ()), *GENERATORS]
@@ -230,11 +226,7 @@ def main() -> None:
         console.print(table)
     everybody = {name: overall(rows, name) for name in contenders}
     result = {"cells": rows, "summary": everybody.get("driftline"), "summaries": everybody}
-    if options.json == "-":
-        json.dump(result, sys.stdout, indent=2)
-        sys.stdout.write("\n")
-    elif options.json:
-        Path(options.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_json(result, options.json)
 
 
 if __name__ == "__main__":

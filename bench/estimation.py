@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -29,6 +28,7 @@ from rich.table import Table
 
 from agents.drafts import draft_spec
 from agents.files import DataFile, RowReader, by_source
+from bench.output import add_json_option, console_for, write_json
 from detector.layout import Layout
 from detector.reports import PerformanceReport
 from detector.rows import Rows, Source
@@ -169,7 +169,7 @@ def summarise(chunks: Sequence[Chunk], nannyml: Mapping[str, Any] | None) -> dic
     return {"mean_absolute_error": errors, "interval_held": f"{sum(held)} of {len(held)}"}
 
 
-def show(result: Mapping[str, Any]) -> None:
+def show(result: Mapping[str, Any], console: Console) -> None:
     """Print it."""
     nannyml = result["nannyml"]
     table = Table(box=SIMPLE_HEAD, title="accuracy, by chunk")
@@ -181,7 +181,6 @@ def show(result: Mapping[str, Any]) -> None:
         table.add_row(f"{(place + 1) * CHUNK_ROWS:,}", f"{chunk['realised']['accuracy']:.4f}",
                       f"{chunk['driftline']['accuracy']:.4f}", f"{low:.4f} to {high:.4f}",
                       f"{chunk['late_labels']:.4f}", f"{chunk['scores_only']:.4f}", theirs)  # fmt: skip
-    console = Console(width=None if sys.stdout.isatty() else 110)
     console.print(table)
     for metric, errors in result["mean_absolute_error"].items():
         console.print(f"mean absolute error of {metric}: " + ", ".join(f"{k} {v:.5f}" for k, v in errors.items()))
@@ -194,7 +193,7 @@ def main() -> None:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--data", type=Path, required=True, help="folder with car_loan_*.csv.gz")
     parser.add_argument("--nannyml", type=Path, default=NANNYML, help="Python of an environment with NannyML")
-    parser.add_argument("--json", metavar="FILE", help="write the result as JSON (- for standard output)")
+    add_json_option(parser)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         analysis = Path(folder) / "analysis.csv"
@@ -205,13 +204,8 @@ def main() -> None:
         rows.to_csv(Path(folder) / "unlabelled.csv", index=False)
         nannyml = ask_nannyml(asked.nannyml, asked.data, Path(folder) / "unlabelled.csv")
     result = {"chunks": [asdict(chunk) for chunk in chunks], "nannyml": nannyml, **summarise(chunks, nannyml)}
-    text = json.dumps(result, indent=2)
-    if asked.json == "-":
-        print(text)
-        return
-    if asked.json:
-        Path(asked.json).write_text(text + "\n")
-    show(result)
+    show(result, console_for(asked.json, width=110))
+    write_json(result, asked.json)
 
 
 if __name__ == "__main__":

@@ -10,27 +10,24 @@ A budget of one false alarm in a stream would allow an incident in about 63 % of
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import multiprocessing
 import os
-import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.pool import AsyncResult, Pool
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from scipy import stats
 
 from bench.judging import MIN_ROWS, judge, prepare
+from bench.output import add_json_option, console_for, write_json
 from bench.streams import CASES, Case, make
 from bench.untuned import RIVALS
 
@@ -42,6 +39,7 @@ LIMIT_S: Final = 600.0
 """A case that takes longer gets fewer streams."""
 SIGNALS_AT_ONCE: Final = 100
 MOST_AT_ONCE: Final = 20
+"""Streams that one process judges side by side."""
 QUICK: Final = (
     "independent rows",
     "AR(1), rho 0.9",
@@ -50,7 +48,7 @@ QUICK: Final = (
     "Zipf, 1,000 values",
     "AR(1), reference of 500",
 )
-QUICK_STREAMS: Final = 20
+QUICK_STREAMS: Final = 16
 ASKED: Final = 0.1
 """Share of streams with an incident, at the most, in every case."""
 ENOUGH: Final = 100
@@ -110,7 +108,7 @@ def run(pool: Pool, jobs: Sequence[Job], workers: int, limit_s: float) -> Iterat
     began, waiting = time.monotonic(), iter(jobs)
     playing: deque[tuple[Job, AsyncResult[list[Told]]]] = deque()
     while True:
-        while len(playing) < workers and time.monotonic() - began < limit_s and (job := next(waiting, None)):
+        while len(playing) < 2 * workers and time.monotonic() - began < limit_s and (job := next(waiting, None)):
             playing.append((job, pool.apply_async(play, (job,))))
         if not playing:
             return
@@ -185,9 +183,7 @@ def _shown(row: dict[str, Any], *, interval: bool) -> str:
 def main() -> None:
     """Run from the command line."""
     options = _options()
-    to_stderr = options.json == "-"
-    is_terminal = (sys.stderr if to_stderr else sys.stdout).isatty()
-    console = Console(stderr=to_stderr, width=None if is_terminal else WIDTH)
+    console = console_for(options.json, WIDTH)
     cases = options.cases or (QUICK if options.quick else tuple(CASES))
     streams = options.streams or (QUICK_STREAMS if options.quick else STREAMS)
     rows: list[dict[str, Any]] = []
@@ -205,11 +201,7 @@ def main() -> None:
     failed = misses(rows)
     console.print(f"asked: at most {ASKED:.0%} in every case with {ENOUGH} streams or more; "
                   + (f"missed: {'; '.join(failed)}" if failed else "held"))  # fmt: skip
-    text = json.dumps({"rows": rows}, indent=2) + "\n"
-    if to_stderr:
-        sys.stdout.write(text)
-    elif options.json:
-        Path(options.json).write_text(text, encoding="utf-8")
+    write_json({"rows": rows}, options.json)
 
 
 def _options() -> argparse.Namespace:
@@ -222,7 +214,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--limit", type=float, default=LIMIT_S, metavar="SECONDS",
                         help=f"begin no more streams of a case after so long (default {LIMIT_S:g})")  # fmt: skip
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default: one for each core)")
-    parser.add_argument("--json", metavar="FILE", help="write the numbers here as well; - is standard output")
+    add_json_option(parser)
     return parser.parse_args()
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -21,7 +19,6 @@ from typing import Any, Final
 import numpy as np
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP
-from rich.console import Console
 from rich.table import Table
 
 from agents.joins.forwarding import Forward, Forwarder
@@ -32,6 +29,7 @@ from agents.registry import Registration
 from agents.runs import Run
 from agents.settings import Settings
 from bench.events import Shape, labelled_specs
+from bench.output import add_json_option, console_for, write_json
 from detector.layout import Layout
 from schemas.model_spec import ModelSpec
 
@@ -150,7 +148,7 @@ def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.joins", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--pending", type=int, default=500_000, help="predictions that wait (default 500,000)")
-    parser.add_argument("--json", metavar="FILE", help="write the numbers here as well; - is standard output")
+    add_json_option(parser)
     options = parser.parse_args()
     result: dict[str, Any] = {
         "without_features": asyncio.run(measure(options.pending, with_features=False)),
@@ -161,12 +159,8 @@ def main() -> None:
         table.add_column(heading, justify="left" if not heading else "right")
     for key in result["without_features"]:
         table.add_row(key, *(f"{numbers[key]:,}" for numbers in result.values()))
-    Console(stderr=options.json == "-").print(table)
-    if options.json == "-":
-        json.dump(result, sys.stdout, indent=2)
-        sys.stdout.write("\n")
-    elif options.json:
-        Path(options.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    console_for(options.json).print(table)
+    write_json(result, options.json)
 
 
 if __name__ == "__main__":

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -25,6 +22,7 @@ from agents.settings import Settings
 from bench.events import EventSource, Shape, specs
 from bench.feeder import Feeder
 from bench.measured import Worker
+from bench.output import add_json_option, console_for, write_json
 from bench.throughput import register
 
 ASKED_MB: Final = 600
@@ -103,19 +101,15 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=100, help="models (default 100)")
     parser.add_argument("--features", type=int, default=50, help="features of each (default 50)")
     parser.add_argument("--events", type=int, default=500_000, help="events in all (default 500,000)")
-    parser.add_argument("--json", metavar="FILE", help="write the numbers here as well; - is standard output")
+    add_json_option(parser)
     options = parser.parse_args()
-    console = Console(stderr=options.json == "-")
+    console = console_for(options.json)
     shape = Shape(features=options.features, models=options.models)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console) as progress:
         result = summary(shape, asyncio.run(measure(shape, options.events, progress)))
     console.print(table(result))
-    if options.json == "-":
-        json.dump(result, sys.stdout, indent=2)
-        sys.stdout.write("\n")
-    elif options.json:
-        Path(options.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_json(result, options.json)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,8 @@ silently, and streams in which nothing changes must stay quiet.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from bench.episodes import FILES
+from bench.output import add_json_option, console_for, write_json
 from bench.surrogate_plays import (
     CHANGES,
     QUIET_KINDS,
@@ -216,12 +215,12 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=20, help="quiet streams of each kind (default 20)")
     parser.add_argument("--windows", type=int, default=1_000, help="windows of 32 rows of each (default 1000)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
-    parser.add_argument("--json", metavar="FILE", help="write the numbers here as well; - is standard output")
+    add_json_option(parser)
     options = parser.parse_args()
     if options.quick:
         for name in ("episodes", "generated", "seeds", "streams", "windows"):
             setattr(options, name, max(getattr(options, name) // 5, 1))
-    console = Console(stderr=options.json == "-")
+    console = console_for(options.json)
     results: defaultdict[str, list[Any]] = defaultdict(list)
     for part, result in play(jobs_of(options), options.workers, console):
         results[part if part == "swaps" else result.part].extend(result if part == "swaps" else [result])
@@ -234,11 +233,7 @@ def main() -> None:
     }
     for table in tables(report):
         console.print(table)
-    text = json.dumps(report, indent=2)
-    if options.json == "-":
-        sys.stdout.write(text + "\n")
-    elif options.json:
-        Path(options.json).write_text(text + "\n", encoding="utf-8")
+    write_json(report, options.json)
 
 
 PARTS: Final[Mapping[str, Callable[..., Any]]] = {

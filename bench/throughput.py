@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import sys
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
@@ -26,7 +24,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -39,6 +36,7 @@ from bench.feeder import Feeder
 from bench.latency import latencies
 from bench.measured import Measured, Subject, Worker
 from bench.outcomes import outcome_rates
+from bench.output import add_json_option, console_for, write_json
 from schemas.model_spec import ModelSpec
 
 ROWS_PER_BATCH: Final = 50
@@ -217,18 +215,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="five seconds of each: for a first look")
     parser.add_argument("--models", type=int, default=1, help="models whose events take turns (default 1)")
     parser.add_argument("--features", type=int, default=20, help="numeric features of each (default 20)")
-    parser.add_argument("--json", metavar="FILE", help="write the numbers here as well; - is standard output")
+    add_json_option(parser)
     options = parser.parse_args()
-    console = Console(stderr=options.json == "-")
+    console = console_for(options.json)
     plan = Plan(5.0 if options.quick else options.seconds, Shape(features=options.features, models=options.models))
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as progress:
         result = asyncio.run(measure(plan, progress))
     console.print(table(result))
-    if options.json == "-":
-        json.dump(result, sys.stdout, indent=2)
-        sys.stdout.write("\n")
-    elif options.json:
-        Path(options.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_json(result, options.json)
 
 
 if __name__ == "__main__":
