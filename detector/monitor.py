@@ -154,7 +154,8 @@ class Monitor:
         by_phase = {phase: self._layout.signal_counts(vector) for phase, vector in step.parts.items()}
         readings = self._engine.step(by_phase)
         self._chosen.step(step.parts, readings)
-        self._surrogates.step()
+        features = self._tiers.current[: len(self._spec.features)]
+        self._surrogates.step(inputs_drift=any(tier is not Tier.NONE for tier in features))
         self._readings = self._beside(readings)
         self._means.add(step.whole)
 

@@ -46,6 +46,8 @@ def init(
     outcomes: Annotated[bool, typer.Option("--outcomes", help="Watch the labels, and the loss they show.")] = False,
     loss: Annotated[list[Loss] | None, typer.Option(help="A further loss to watch (may be repeated); labels are then "
                     "watched too.", show_default=False)] = None,
+    surrogates: Annotated[bool, typer.Option("--surrogates", help="Let simple models learn beside it, which warn early "
+                          "and tell the drifts apart.")] = False,
     version_column: Annotated[str, typer.Option(help="Rows of other versions are left out.")] = "version",
     stage_column: Annotated[str, typer.Option(help="production, shadow or canary; not a feature.")] = "stage",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the output.")] = False,
@@ -78,6 +80,8 @@ def init(
                               "features_from": features_from}  # fmt: skip
     if outcomes or loss:
         fields["outcomes"] = {"losses": tuple(dict.fromkeys(loss or ()))}
+    if surrogates:
+        fields["surrogates"] = {}
     with err.status(f"reading {train} ...") as status:
         draft = draft_spec(
             train, name, version, columns=columns, exclude=exclude or (), task=task, fields=fields,

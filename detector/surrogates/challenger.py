@@ -10,6 +10,9 @@ How well a challenger does by itself supports this: where a model that knows the
 more often than it ever was, the labels follow another rule, and that shows sooner than a difference does. It counts
 only as far as the gap confirms it (`rising.CONFIRMED`): inputs that have become easier are no new concept.
 
+Inputs that changed can close the gap too. Where a feature drifts, the evidence is withheld as long as the production
+model loses what a model of its losses on the reference foretells from the features (`Challenger.weigh`).
+
 This is the paired learner of Bach and Maloof 2008 with the production model as the stable one, several memories for the
 reactive one, and an e-detector (`rising`) in the place of their count.
 """
@@ -48,6 +51,8 @@ LARGEST_LOSS: Final = 4.0
 """Differences of absolute errors beyond so many of the reference's mean one count as that."""
 CHECK_HALF_LIFE: Final = 128.0
 """Of what the diagnosis compares, in labelled rows: the loss, the features, and a model of recent labels."""
+SURPRISING: Final = 2.0
+"""Standard errors by which the loss differs from what the features foretell, where the inputs have changed too."""
 TOLERATED: Final = 0.5
 """Share of a tier's rise that its null holds, as of other losses (`detector.losses`)."""
 
@@ -174,11 +179,13 @@ class Challenger:
         """What the calm stretch teaches: the labels, and in the last output the production model's loss."""
         self.lately = Ridge(columns, max(self.classes, 1), CHECK_HALF_LIFE)
         """What recent labels teach."""
-        self.recent = np.zeros(columns + 3)
-        """Decayed sums over labelled rows: the basis, the production model's loss, the weights and their squares."""
+        self.recent = np.zeros(columns + 4)
+        """Decayed sums over labelled rows: the basis, the production model's loss and its square, the weights and
+        theirs."""
         self.calm_loss = np.zeros(2)
         """Sum of the production model's loss in the calm stretch, and rows."""
         self._begun = False
+        self.withholds = False
 
     def take(self, table: Floats, carried: NDArray[np.bool_]) -> None:
         """Take sampled rows; those without a label, a loss or any feature are passed over."""
@@ -217,6 +224,24 @@ class Challenger:
             return f"measuring how bursty the labelled rows are: {self.means.steps_missing} steps to go"
         return None
 
+    def weigh(self, *, inputs_drift: bool) -> None:
+        """Withhold the evidence where the inputs have changed and the model loses what they let foresee.
+
+        Other inputs can close the gap by themselves: where one class has become rare, a constant is right as often as
+        any model. Then only losses that the features do not foretell, higher or lower ones, speak of another concept.
+        """
+        self.withholds = inputs_drift and not self._is_surprised()
+
+    def _is_surprised(self) -> bool:
+        *sums, loss, square, weight, squares = self.recent.tolist()
+        rows = weight**2 / max(squares, 1e-300)
+        if rows < 1 or self.calm_loss[1] < 1:
+            return False
+        mean = loss / weight
+        variance = max(square / weight - mean**2, 1e-6) * (1 / rows + 1 / float(self.calm_loss[1]))
+        expected = float(np.array(sums) / weight @ self.calm.weights()[:, -1])
+        return abs(mean - expected) > SURPRISING * float(np.sqrt(variance * self.means.phi().max()))
+
     def _begin(self) -> None:
         """Go through the reference's labelled rows before the first of the stream.
 
@@ -251,7 +276,7 @@ class Challenger:
             self.lately.learn(z, targets(target, self.classes))
             keep = 0.5 ** (len(z) / CHECK_HALF_LIFE)
             weights = np.array([*[keep] * (len(self.recent) - 1), keep**2])
-            self.recent = self.recent * weights + [*z.sum(axis=0), loss.sum(), len(z), len(z)]
+            self.recent = self.recent * weights + [*z.sum(axis=0), loss.sum(), (loss**2).sum(), len(z), len(z)]
         for each in self._learners:
             each.learn(z, codes, target)
 
@@ -278,6 +303,7 @@ class Challenger:
             "calm_loss": self.calm_loss.copy(),
             "recent": self.recent.copy(),
             "begun": self._begun,
+            "withholds": self.withholds,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -289,6 +315,7 @@ class Challenger:
         self.calm.restore(state["calm"])
         self.lately.restore(state["lately"])
         self.calm_loss, self.recent, self._begun = state["calm_loss"].copy(), state["recent"].copy(), state["begun"]
+        self.withholds = state["withholds"]
 
 
 def labelled_reference(layout: Layout) -> Floats:

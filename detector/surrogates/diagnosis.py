@@ -61,7 +61,7 @@ def diagnose(
 
 def loss_check(challenger: Challenger) -> LossCheck | None:
     """Compare the loss that was realised with the one that the features foretell; None without enough labelled rows."""
-    *sums, loss, weight, squares = challenger.recent.tolist()
+    *sums, loss, _, weight, squares = challenger.recent.tolist()
     calm_loss, calm_rows = challenger.calm_loss.tolist()
     rows = weight**2 / max(squares, 1e-300)
     if rows < LEAST_ROWS or calm_rows < LEAST_ROWS:

@@ -55,6 +55,7 @@ class Domain:
     """
 
     signal = MULTIVARIATE
+    withholds = False
     score_name = "auc_excess"
     thresholds = THRESHOLDS
     natural = Natural("AUC")
@@ -70,6 +71,9 @@ class Domain:
         """Recent rows so far: where the next reference rows stand."""
         self._rows: tuple[Floats, Floats] | None = None
         """The reference's rows that are learned, and those that are only foretold; decoded when first needed."""
+
+    def weigh(self, *, inputs_drift: bool) -> None:
+        """Withhold nothing."""
 
     def take(self, table: Floats, carried: NDArray[np.bool_]) -> None:
         """Take sampled rows; labelled ones are passed over, since they came before as features."""

@@ -56,6 +56,7 @@ class Mimic:
     """
 
     signal = MIMIC
+    withholds = False
 
     def __init__(self, spec: ModelSpec, layout: Layout, basis: Basis) -> None:
         frozen = spec.reference.frozen
@@ -82,6 +83,9 @@ class Mimic:
         """How often each class was learned."""
         self._blocks = Blocks(len(basis) + 1, BLOCK)
         self._begun = False
+
+    def weigh(self, *, inputs_drift: bool) -> None:
+        """Withhold nothing."""
 
     def take(self, table: Floats, carried: NDArray[np.bool_]) -> None:
         """Take sampled rows; those without a prediction or any feature are passed over."""

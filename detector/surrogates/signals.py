@@ -71,9 +71,14 @@ class SurrogateSignals:
         for each in self._surrogates:
             each.take(table, carried)
 
-    def step(self) -> Sequence[SignalReading]:
-        """End a step: move the evidence by what was foretold since the last one."""
+    def step(self, *, inputs_drift: bool) -> Sequence[SignalReading]:
+        """End a step: move the evidence by what was foretold since the last one.
+
+        ``inputs_drift`` says whether a feature has a tier by itself.
+        """
         in_step = [each.means.step() for each in self._surrogates]
+        for each in self._surrogates:
+            each.weigh(inputs_drift=inputs_drift)
         pairs = zip(self._surrogates, in_step, strict=True)
         self._readings = [speak(each, in_step=has_rows).reading for each, has_rows in pairs]
         return self._readings

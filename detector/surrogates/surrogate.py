@@ -40,6 +40,11 @@ class Surrogate(Protocol):
     thresholds: tuple[float, float, float]
     means: RisingMeans
     natural: Natural
+    withholds: bool
+    """Whether its evidence is not to be heard for now."""
+
+    def weigh(self, *, inputs_drift: bool) -> None:
+        """Decide so, given whether a feature drifts by itself."""
 
     def take(self, table: Floats, carried: NDArray[np.bool_]) -> None:
         """Take sampled rows: a table (n, S), and which signals these rows carry, (S,)."""
@@ -83,7 +88,7 @@ def speak(surrogate: Surrogate, *, in_step: bool) -> Spoken:
         name=surrogate.signal,
         score=score,
         quiet_score=score,
-        evidence=means.evidence(),
+        evidence=(0.0, 0.0, 0.0) if surrogate.withholds else means.evidence(),
         rows=float(rows[best]),
         half_life=HALF_LIFE,
         current=counts[0],

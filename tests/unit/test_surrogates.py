@@ -127,6 +127,17 @@ def after(calm: Judged, steps: int, **changes: Any) -> Judged:
     return judged
 
 
+def test_inputs_under_which_one_class_is_rare_are_no_new_concept(calm: Judged) -> None:
+    judged = after(calm, 40, shift=3.0)
+    assert "feature:y" in judged.firing
+    assert CONCEPT not in judged.firing
+
+
+def test_a_new_concept_is_told_also_where_the_inputs_have_changed(calm: Judged) -> None:
+    judged = after(calm, 40, shift=3.0, label=other)
+    assert {"feature:y", CONCEPT} <= judged.firing
+
+
 def test_where_nothing_changes_nothing_is_said(calm: Judged) -> None:
     assert calm.events == []
     (status,) = calm.judge.status()
