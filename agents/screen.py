@@ -116,7 +116,7 @@ def labels_line(labels: LabelStatus) -> Text:
     """How many labels have come, and how late."""
     line = Text(f"{labels.rows:,}", style="bold")
     if labels.coverage is not None:
-        line.append(f", of {labels.coverage:.0%} of the predictions", style="default")
+        line.append(f" ({labels.coverage:.0%} of the predictions)", style="not bold")
     for share, lag in (("half", labels.lag_p50_s), ("nine in ten", labels.lag_p90_s)):
         if lag is not None:
             line.append(f", {share} within {_duration(lag)}", style="not bold")

@@ -28,8 +28,10 @@ METRICS: Final = (Metric.AUC, Metric.ACCURACY, Metric.BRIER)
 """Those that are shown, of all that a status holds."""
 _LINES: Final = 6
 """Events shown at a time, at least where there is room."""
-_FRAME_LINES: Final = 12
-"""Lines of the screen that are neither signals nor events."""
+_FRAME_LINES: Final = 14
+"""Lines of the wide screen above and below the signals."""
+_OTHER_LINES: Final = 21
+"""Lines of the narrow screen that are no signals."""
 _WIDE: Final = 110
 """From so many columns on, signals and events stand side by side."""
 
@@ -78,12 +80,13 @@ class Findings:
         return self.status.labels.rows if self.status is not None and self.status.labels is not None else 0
 
     @property
-    def diagnosis(self) -> str | None:
-        """Which drift the open incident is, as said last."""
+    def diagnosis(self) -> Text | None:
+        """Which drift the open incident is, as said last, and when that was."""
         last = self.events[-1] if self.events else None
         if last is None or last.status is IncidentStatus.RESOLVED or last.diagnosis is None:
             return None
-        return last.diagnosis.explanation
+        day = "" if last.time is None else f"{last.time.astimezone(ZONE):%Y-%m-%d}  "
+        return Text(day, style="bold").append(last.diagnosis.explanation, style="not bold")
 
 
 async def listen(settings: Settings, findings: Findings) -> None:
@@ -119,33 +122,33 @@ class Board:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         status = self._findings.status
-        free = max(console.height - _FRAME_LINES, 4)
+        is_wide = options.max_width >= _WIDE
         signals = status.signals if status is not None else ()
-        if options.max_width >= _WIDE:
-            shown = surest(signals, free)
+        if is_wide:
+            shown = surest(signals, max(console.height - _FRAME_LINES, 4))
             body: Sequence[RenderableType] = (
                 _side_by_side(self._performance(), self._known()),
                 Text(),
                 _side_by_side(signals_table(shown), self._log(max(_LINES, len(shown)))),
             )
         else:
-            shown = surest(signals, max(free - 4, 3))
+            shown = surest(signals, max(console.height - _OTHER_LINES, 3))
             body = (self._performance(), self._known(), Text(), signals_table(shown), Text(), self._log(2))
         yield Panel(
-            Group(self._head(), Text(), *body), title=self._title, title_align="left", border_style="dim",
-            padding=(0, 1),
+            Group(self._head(is_wide=is_wide), Text(), *body), title=self._title, title_align="left",
+            border_style="dim", padding=(0, 1),
         )  # fmt: skip
 
-    def _head(self) -> Text:
+    def _head(self, *, is_wide: bool) -> Text:
         played, status = self._played, self._findings.status
         at = datetime.fromtimestamp(played.now, UTC).astimezone(ZONE) if played.now else None
         tier = tier_text(status.tier) if status is not None else Text("waiting", style="dim")
+        pace = [(f"   {played.events_per_s:>6,.0f}", "bold"), (" events/s", "dim")] if is_wide else []
         return Text.assemble(
             (f"{at:%d %b %Y}" if at else "…", "bold"),
             (f"   {played.predictions:>7,}", "bold"), (" predictions", "dim"),
             (f"   {played.outcomes:>7,}", "bold"), (" outcomes", "dim"),
-            (f"   {played.events_per_s:>6,.0f}", "bold"), (" events/s", "dim"),
-            ("   drift ", "dim"), tier,
+            *pace, ("   drift ", "dim"), tier,
         )  # fmt: skip
 
     def _performance(self) -> RenderableType:
@@ -159,7 +162,7 @@ class Board:
         table.add_column(overflow="fold")
         labels = status.labels if status is not None else None
         table.add_row("labels", labels_line(labels) if labels is not None else Text("none yet", style="dim italic"))
-        table.add_row("diagnosis", self._findings.diagnosis or Text("no drift", style="dim italic"))
+        table.add_row("diagnosis", self._findings.diagnosis or Text("none yet", style="dim italic"))
         return table
 
     def _log(self, most: int) -> Group:
