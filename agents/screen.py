@@ -229,7 +229,7 @@ def incident_block(
     for event in _diagnoses(life):
         if event.diagnosis is not None:
             at = Text(f"{_moment(event, zone)}  ", style="bold")
-            table.add_row("diagnosis", at.append(event.diagnosis.explanation, style="default"))
+            table.add_row("diagnosis", at.append(event.diagnosis.explanation, style="not bold"))
     for request in requests:
         table.add_row("asked for", _request(request, zone))
     title = Text("incident ", style="bold").append(life[0].incident_id[:8], style="dim").append("  ")
@@ -283,8 +283,10 @@ def _life(life: Sequence[DriftEvent], zone: tzinfo) -> Text:
 def _request(request: RetrainRequest, zone: tzinfo) -> Text:
     wanted = request.training_range
     records = sum(each.to_offset - each.from_offset for each in wanted.offsets)
-    span = f" on {when(wanted.since, zone)} to {when(wanted.until, zone)}, {records:,} records"
-    return Text("retraining", style="bold magenta").append(f"{span} (urgency {request.urgency.value})", style="default")
+    asked = f" on {when(wanted.since, zone)} to {when(wanted.until, zone)}, {records:,} records"
+    return Text("retraining", style="bold magenta").append(
+        f"{asked} (urgency {request.urgency.value})", style="not bold default"
+    )
 
 
 def by_incident(events: Iterable[DriftEvent]) -> list[list[DriftEvent]]:

@@ -100,7 +100,7 @@ def _performance(findings: Findings) -> RenderableType:
     title = Text("performance, as driftline said", style="bold")
     title.append("  (recent flights, half of the weight on 2,048 of them; with 95 % intervals)", style="not bold dim")
     labels = findings.status.labels if findings.status is not None else None
-    said = [Padding(Text("outcomes  ", style="dim").append_text(labels_line(labels)), (0, 0, 0, 2))] if labels else []
+    said = [Padding(Text.assemble(("outcomes  ", "dim"), labels_line(labels)), (0, 0, 0, 2))] if labels else []
     return Group(title, *said, Padding(table, (0, 0, 0, 2)))
 
 

@@ -264,7 +264,7 @@ def test_the_means_that_are_told_are_those_of_the_flights(demo: Ran) -> None:
         verdict = next(each for each in event.signals if each.signal == TEMPERATURE)
         assert verdict.expected_mean == pytest.approx(np.nanmean(prepared.training.column("temperature")), abs=0.1)
         assert verdict.actual_mean == pytest.approx(
-            mean_temperature(prepared.flights, event.since, event.time), abs=2.0
+            mean_temperature(prepared.flights, event.since, event.time), abs=3.0
         )
 
 
