@@ -19,6 +19,8 @@ from schemas.outbound import (
     BEYOND_LIMIT,
     Change,
     DriftEvent,
+    DriftKind,
+    LabelStatus,
     MetricStatus,
     ModelState,
     ModelStatus,
@@ -46,6 +48,8 @@ MOST_SIGNALS: Final = 5
 _BAR: Final = 10
 _FULL, _EMPTY = "━", "╌"
 _UNKNOWN: Final = "–"
+_UNITS: Final = {"days": 86_400.0, "hours": 3_600.0, "minutes": 60.0}
+"""Seconds. Each is used from two of it on."""
 
 
 def short(signal: str) -> str:
@@ -86,22 +90,45 @@ def signals_table(signals: Sequence[SignalStatus]) -> Table:
 
 def metrics_table(metrics: Sequence[MetricStatus]) -> Table:
     """How the model performs: as labels showed, as the reference did, and as is expected while labels are to come."""
+    limit = ("limit",) if any(each.limit is not None for each in metrics) else ()
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("metric", no_wrap=True)
-    for name in ("recently", "95 %", "reference", "limit", "estimated", "95 %"):
+    for name in ("recently", "95 %", "reference", *limit, "estimated", "95 %"):
         table.add_column(name, justify="right", no_wrap=True)
     for each in metrics:
-        table.add_row(each.metric, _number(each.value), _range(each.interval), _number(each.reference),
-                      _number(each.limit), _number(each.estimate), _range(each.estimate_interval))  # fmt: skip
+        limits = [number(each.limit) for _ in limit]
+        table.add_row(each.metric, number(each.value), span(each.interval), number(each.reference), *limits,
+                      number(each.estimate), span(each.estimate_interval))  # fmt: skip
     return table
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Three digits; nothing for None."""
     return "" if value is None else f"{value:.3g}"
 
 
-def _range(interval: tuple[float, float] | None) -> str:
+def span(interval: tuple[float, float] | None) -> str:
+    """Both ends of an interval; nothing for None."""
     return "" if interval is None else f"{interval[0]:.3g}-{interval[1]:.3g}"
+
+
+def labels_line(labels: LabelStatus) -> Text:
+    """How many labels have come, and how late."""
+    line = Text(f"{labels.rows:,}", style="bold")
+    if labels.coverage is not None:
+        line.append(f" ({labels.coverage:.0%} of the predictions)", style="not bold")
+    for share, lag in (("half", labels.lag_p50_s), ("nine in ten", labels.lag_p90_s)):
+        if lag is not None:
+            line.append(f", {share} within {_duration(lag)}", style="not bold")
+    return line
+
+
+def _duration(seconds: float) -> str:
+    """So long, in a unit that gives a number that people can picture."""
+    for unit, length in _UNITS.items():
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def models_table(statuses: Iterable[ModelStatus], zone: tzinfo = UTC) -> Table:
@@ -133,13 +160,17 @@ def _state(status: ModelStatus) -> Text:
     return Text(status.state.value, style="cyan" if status.state is ModelState.COLLECTING else "magenta")
 
 
-def event_line(event: DriftEvent, zone: tzinfo = UTC) -> Text:
-    """One line for a drift event."""
+def event_line(event: DriftEvent, zone: tzinfo = UTC, before: DriftEvent | None = None) -> Text:
+    """One line for a drift event; where it only joins signals to those of the event ``before``, these are named."""
     at = when(event.time, zone) if event.time is not None or event.row is None else f"row {event.row:,}"
     style = "green" if event.change is Change.RESOLVED else TIER_STYLES[event.tier]
     line = Text(f"{CHANGE_MARKS[event.change]} {at}  ", style=style)
     line.append(f"{event.change.value} ", style=style).append(f"{event.tier.value}  ", style=style)
     drifted = [verdict for verdict in event.signals if verdict.tier is not Tier.NONE] or list(event.signals)
+    if before is not None and event.change is Change.UPDATED:
+        known = {verdict.signal for verdict in before.signals if verdict.tier is not Tier.NONE}
+        drifted = [verdict for verdict in drifted if verdict.signal not in known] or drifted
+        line.append("and ")
     return line.append(", ".join(verdict_words(verdict) for verdict in drifted[:3]) + _more(drifted, 3))
 
 
@@ -186,7 +217,7 @@ def incident_block(
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    drifted = [verdict for verdict in worst.signals if verdict.tier is not Tier.NONE]
+    drifted = _worst_verdicts(life)
     for verdict in drifted[:MOST_SIGNALS]:
         table.add_row("what", f"{verdict_words(verdict)}, {shown_score(verdict)}")
         table.add_row("how sure", _sureness(verdict, latest))
@@ -195,10 +226,35 @@ def incident_block(
     if worst.since is not None:
         table.add_row("since", f"{when(worst.since, zone)} (estimated)")
     table.add_row("when", _life(life, zone))
+    for event in _diagnoses(life):
+        if event.diagnosis is not None:
+            at = Text(f"{_moment(event, zone)}  ", style="bold")
+            table.add_row("diagnosis", at.append(event.diagnosis.explanation, style="not bold"))
     for request in requests:
         table.add_row("asked for", _request(request, zone))
     title = Text("incident ", style="bold").append(life[0].incident_id[:8], style="dim").append("  ")
     return Group(title.append_text(tier_text(worst.tier)), Padding(table, (0, 0, 0, 2)))
+
+
+def _worst_verdicts(life: Sequence[DriftEvent]) -> list[SignalVerdict]:
+    """What was said of each signal when its tier was highest, in the order in which they joined the incident."""
+    worst: dict[str, SignalVerdict] = {}
+    for event in life:
+        for verdict in event.signals:
+            known = worst.get(verdict.signal)
+            if verdict.tier.rank > (0 if known is None else known.tier.rank):
+                worst[verdict.signal] = verdict
+    return list(worst.values())
+
+
+def _diagnoses(life: Sequence[DriftEvent]) -> list[DriftEvent]:
+    """The events whose diagnosis knows a kind of drift that none before them knew."""
+    found, known = [], set[DriftKind]()
+    for event in life:
+        if event.diagnosis is not None and not set(event.diagnosis.drifts) <= known:
+            known |= set(event.diagnosis.drifts)
+            found.append(event)
+    return found
 
 
 def _sureness(verdict: SignalVerdict, latest: ModelStatus | None) -> Text:
@@ -227,8 +283,10 @@ def _life(life: Sequence[DriftEvent], zone: tzinfo) -> Text:
 def _request(request: RetrainRequest, zone: tzinfo) -> Text:
     wanted = request.training_range
     records = sum(each.to_offset - each.from_offset for each in wanted.offsets)
-    span = f" on {when(wanted.since, zone)} to {when(wanted.until, zone)}, {records:,} records"
-    return Text("retraining", style="bold magenta").append(f"{span} (urgency {request.urgency.value})", style="default")
+    asked = f" on {when(wanted.since, zone)} to {when(wanted.until, zone)}, {records:,} records"
+    return Text("retraining", style="bold magenta").append(
+        f"{asked} (urgency {request.urgency.value})", style="not bold default"
+    )
 
 
 def by_incident(events: Iterable[DriftEvent]) -> list[list[DriftEvent]]:

@@ -10,6 +10,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.expectation import WHOLE
 from detector.incidents import Member
 from detector.intervals import psi_interval, rise_interval
 from detector.layout import Layout
@@ -170,8 +171,10 @@ def explain(
     """
     bins = frozen_bins(layout.spec)[member.name]
     expected = mean_of(reading.reference, bins) if isinstance(bins, NumberBins) else None
-    if reading.losses is not None and not isinstance(bins, NumberBins):
-        expected, mean = reading.losses
+    if reading.losses is not None:
+        # What the score compares: with a season, the reference's mean is none to compare recent rows with.
+        unit = _unit_of_loss(layout.spec, member.name, bins, baseline)
+        expected, mean = (round(unit * each, 6) for each in reading.losses)
     return SignalVerdict(
         signal=member.name,
         kind=kind_of(member.name),
@@ -191,6 +194,13 @@ def explain(
         bins=changed_bins(layout.binners[member.index].labels(), reading.current, reading.reference),
         detector=reading.detector,
     )
+
+
+def _unit_of_loss(spec: ModelSpec, signal: str, bins: NumberBins | CategoryBins, baseline: SignalBaseline) -> float:
+    """What a loss of 1 in a reading stands for: rates are themselves, others shares of the reference's mean."""
+    if score_name(spec, signal) == "increase" or not isinstance(bins, NumberBins):
+        return 1.0
+    return mean_of(baseline.phases[WHOLE].astype(np.float64), bins) or 1.0
 
 
 def summarise(

@@ -32,14 +32,15 @@ class RecentMeans:
 
     def add(self, vector: NDArray[np.int64]) -> None:
         """Take in the rows of a step, given as one vector of the layout, all phases together."""
-        sums, values = np.zeros(len(self._layout.signals)), np.zeros(len(self._layout.signals))
+        sums, values, rows = np.zeros((3, len(self._layout.signals)))
         counts = self._layout.signal_counts(vector)
         for signal in self._numbers:
+            rows[signal] = counts[signal].sum()  # its own: labels that come alone age no feature
             mean = self._layout.mean(vector, signal)
             if mean is not None:
                 values[signal] = counts[signal][:-2].sum()
                 sums[signal] = mean * values[signal]
-        decay = 0.5 ** (self._layout.step_rows(vector) / np.array(self._half_lives, dtype=np.float64))[:, None]
+        decay = 0.5 ** (rows / np.array(self._half_lives, dtype=np.float64)[:, None])
         self._sums = self._sums * decay + sums
         self._values = self._values * decay + values
 

@@ -13,7 +13,7 @@ from agents.cli.common import taught
 def demo(
     *,
     speed: Annotated[float, typer.Option(min=0.01, metavar="DAYS", help="Days of flights that pass in a second.")]
-    = 4.0,
+    = 3.0,
     seconds: Annotated[float | None, typer.Option(min=1, show_default="to the end of the year",
                        help="End after playing for so long.")] = None,
     days: Annotated[int | None, typer.Option(min=1, max=275, show_default="275, to the end of the year",
@@ -24,7 +24,8 @@ def demo(
     A real worker finds real drift: a delay model trained in winter meets spring and summer. Needs no Kafka.
 
     Trains a scikit-learn model on the flights that left New York from January to March 2013, registers it, starts an
-    embedded broker and a worker, and plays April to December as the serving system: about two minutes.
+    embedded broker and a worker, and plays April to December as the serving system: a prediction for each flight when
+    it is about to leave, an outcome when it has arrived. About two minutes.
 
     [bold]Examples[/bold]
 

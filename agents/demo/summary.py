@@ -1,13 +1,14 @@
-"""What the demo says at its end: what drifted, when, how sure, what was asked for; and what the outcomes say of it.
+"""What the demo says at its end: what drifted, when, how sure, what was asked for; and how the model performed.
 
-The outcomes (did the flight arrive late?) were not sent to the worker. They are shown beside what it found, so that a
-person can judge whether the alarms were worth having.
+The latter twice: as the worker said it, from the outcomes that it had got and, for flights under way, as an estimate;
+and by whole months, computed beside it from all outcomes, so that a person can judge whether the alarms were right.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +18,12 @@ from rich.table import Table
 from rich.text import Text
 
 from agents.demo.flights import Flights
-from agents.demo.live import ZONE, Findings
-from agents.demo.model import auc
-from agents.screen import by_incident, incident_block, short
+from agents.demo.live import ZONE, Findings, shown_metrics
+from agents.demo.model import auc as auc_of
+from agents.screen import by_incident, incident_block, labels_line, number, short
+from schemas.outbound import MetricStatus
 
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +37,22 @@ class Period:
     predicted: float
     """Mean of the probabilities for the same flights."""
     auc: float
+    brier: float
+    """Mean squared distance of the probabilities from what happened."""
     temperature: float
     """Mean, in degrees Fahrenheit."""
 
 
 def measure(name: str, flights: Flights, scores: NDArray[np.float64]) -> Period:
     """How the model did on some flights; shares and AUC are over those that arrived."""
-    arrived = ~np.isnan(flights.late)
+    arrived = flights.arrived
     return Period(
         name=name,
         flights=len(flights),
         late=float(flights.late[arrived].mean()),
         predicted=float(scores[arrived].mean()),
-        auc=auc(flights, scores),
+        auc=auc_of(flights, scores),
+        brier=float(np.mean((scores - flights.late)[arrived] ** 2)),
         temperature=float(np.nanmean(flights.column("temperature"))),
     )
 
@@ -69,7 +74,7 @@ def summary(findings: Findings, training: Period, periods: list[Period]) -> Rend
         parts += [incident_block(life, requests, findings.status, ZONE), Text()]
     if not parts:
         parts += [Text("driftline found no drift.", style="bold"), Text()]
-    parts += [_quiet(findings), Text(), _outcomes(training, periods)]
+    parts += [_quiet(findings), Text(), _performance(findings), Text(), _months(training, periods)]
     return Group(*parts)
 
 
@@ -82,15 +87,50 @@ def _quiet(findings: Findings) -> Text:
     return Text("no drift in  ", style="dim").append(", ".join(quiet), style="default")
 
 
-def _outcomes(training: Period, periods: list[Period]) -> RenderableType:
+def _performance(findings: Findings) -> RenderableType:
+    """What the worker said of the performance at the end of each month."""
+    table = _table("", "AUC", "estimated", "accuracy", "estimated", "Brier")
+    last = [each for each in findings.months.values() if any(metric.value is not None for metric in each.performance)]
+    if last:
+        auc, accuracy, brier = (number(each.reference) for each in shown_metrics(last[0]))
+        table.add_row("reference", auc, "", accuracy, "", brier, style="bold")
+    for status in last:
+        day = f"{status.time.astimezone(ZONE):%-d %b}" if status.time is not None else ""
+        table.add_row(day, *_row(*shown_metrics(status)))
+    title = Text("performance, as driftline said", style="bold")
+    title.append("  (recent flights, half of the weight on 2,048 of them; with 95 % intervals)", style="not bold dim")
+    labels = findings.status.labels if findings.status is not None else None
+    said = [Padding(Text.assemble(("outcomes  ", "dim"), labels_line(labels)), (0, 0, 0, 2))] if labels else []
+    return Group(title, *said, Padding(table, (0, 0, 0, 2)))
+
+
+def _row(auc: MetricStatus, accuracy: MetricStatus, brier: MetricStatus) -> Iterator[str]:
+    for each in (auc, accuracy):
+        yield _beside(each.value, each.interval)
+        yield _beside(each.estimate, each.estimate_interval)
+    yield _beside(brier.value, brier.interval)
+
+
+def _beside(value: float | None, interval: tuple[float, float] | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2f}" + (f" ({interval[0]:.2f}–{interval[1]:.2f})" if interval is not None else "")
+
+
+def _months(training: Period, periods: list[Period]) -> RenderableType:
     """The model's answers against what happened."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("")
-    for name in ("flights", "°F", "late", "predicted", "AUC"):
-        table.add_column(name, justify="right")
+    table = _table("", "flights", "°F", "late", "predicted", "AUC", "Brier")
     for period in (training, *periods):
         table.add_row(period.name, f"{period.flights:,}", f"{period.temperature:.0f}", f"{period.late:.1%}",
-                      f"{period.predicted:.1%}", f"{period.auc:.2f}",
+                      f"{period.predicted:.1%}", f"{period.auc:.2f}", f"{period.brier:.3f}",
                       style="bold" if period is training else "")  # fmt: skip
-    title = Text("what the outcomes say", style="bold").append("  (driftline was not told)", style="dim")
+    title = Text("whole months", style="bold").append("  (computed beside it, from all outcomes)", style="not bold dim")
     return Group(title, Padding(table, (0, 0, 0, 2)))
+
+
+def _table(first: str, *names: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column(first, no_wrap=True)
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table

@@ -19,6 +19,9 @@ from agents.settings import PREFIX, Settings
 PUBLISH_EVERY_ROWS: Final = 200
 """A year passes in a minute: looked at by the clock, a step would hold days."""
 
+RUN_MAX_RECORDS: Final = 50
+"""Labels that are joined at once are judged at once: a run that holds days of them would be a single look at all."""
+
 _READY_WITHIN_S: Final = 60.0
 _STOPPED_WITHIN_S: Final = 20.0
 
@@ -76,6 +79,7 @@ class WorkerProcess:
             "TOPIC_PREFIX": self._settings.topic_prefix,
             "PARTITIONS": str(self._settings.partitions),
             "PUBLISH_EVERY_ROWS": str(PUBLISH_EVERY_ROWS),
+            "RUN_MAX_RECORDS": str(RUN_MAX_RECORDS),
             "WEB_PORT": str(web_port),
             "STATE_DIR": str(self._folder / "state"),
         }
