@@ -31,6 +31,7 @@ from faust.types import TP
 from pydantic import ValidationError
 
 from agents.errors import BrokerError, DeliveryError
+from agents.failpoints import Place, failpoint
 from agents.log_reader import LogReader
 from agents.producer import Outgoing
 from agents.runs import Run
@@ -285,8 +286,10 @@ class Verdicts:
             why = f"total {total.topic}/{total.partition} up to {total.next_offset} cannot be judged: {error!r}"
             shard.cases.note((total.model, total.version), "failed", why)
             return
+        failpoint(Place.FOLDED)
         if events:
             await self._app.producer.deliver([self._outgoing(event) for event in events])
+            failpoint(Place.EVENTS_SENT)
             self._count(events, total)
             self._check()
 
@@ -348,14 +351,17 @@ class Verdicts:
         cases, position = shard.cases, shard.position
         self._check()
         if cases.unsaved:
+            failpoint(Place.BEFORE_SAVE)
             await self._states.write(shard, self._generation or 0, self._check)
             self._metrics.save_seconds.observe(time.monotonic() - began)
+            failpoint(Place.STATE_SAVED)
         self._check()
         if position is not None and position != shard.committed:
             if not await self._app.consumer.commit_offsets({shard.tp: position}, self._generation):
                 self._metrics.commit_failures.inc()
                 raise PartitionsLostError
             shard.committed = position
+            failpoint(Place.VERDICTS_COMMITTED)
         self._board.offer(cases.statuses(cases.unreported))
         cases.unreported.clear()
 
