@@ -155,6 +155,7 @@ async def retention(trial: Trial) -> None:
         for gap in total.uncounted
     }
     expected = {(*at, committed[at], to) for at, to in cut.items()}
+    assert expected
     if told != expected:
         trial.problems.append(f"retention took {sorted(expected)}, and the totals tell of {sorted(told)}")
     trial.notes.append(f"{sum(to - start for *_, start, to in expected)} offsets were removed, and named")

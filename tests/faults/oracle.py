@@ -74,8 +74,11 @@ class Oracle:
         self._read_to: dict[Place, int] = {}
         self._rows: dict[tuple[str, Place], dict[int, Values]] = defaultdict(dict)
         """Values by signal of each row, by offset."""
-        self._predictions: dict[tuple[str, str], Values] = {}
+        self._predictions: dict[tuple[str, str], list[tuple[Place, int]]] = defaultdict(list)
+        """By model and id: where its predictions lie."""
         self._labels: dict[tuple[str, str], str] = {}
+        self._removed: dict[tuple[str, Place], Sequence[OffsetRange]] = {}
+        """What the totals say that retention took, as of the last comparison."""
         self.events = 0
         """Records of the input topics that were seen."""
 
@@ -106,9 +109,10 @@ class Oracle:
         values: dict[str, Any] = {feature_signal(each.name): features.get(each.name, _MISSING[each.type])
                                   for each in spec.features}  # fmt: skip
         values["prediction"] = event.score if event.score is not None else math.nan
-        self._rows[event.model, (record.topic, record.partition)][record.offset] = values
+        place = (record.topic, record.partition)
+        self._rows[event.model, place][record.offset] = values
         if event.prediction_id is not None:
-            self._predictions.setdefault((event.model, event.prediction_id), values)
+            self._predictions[event.model, event.prediction_id].append((place, record.offset))
 
     def _take_outcome(self, record: ConsumerRecord) -> None:
         try:
@@ -120,9 +124,17 @@ class Oracle:
             self._labels.setdefault((event.model, event.prediction_id), str(event.label))
 
     def rows_of(self, model: str) -> tuple[int, int]:
-        """How many predictions and how many pairs of a prediction and a label a model has."""
-        pairs = sum(key in self._predictions for key in self._labels if key[0] == model)
+        """How many predictions and how many pairs of a prediction and a label a model has, of what was not lost."""
+        pairs = sum(self._prediction(key) is not None for key in self._labels if key[0] == model)
         return sum(len(rows) for (of, _), rows in self._rows.items() if of == model), pairs
+
+    def _prediction(self, key: tuple[str, str]) -> Values | None:
+        """The prediction of an id; None: there is none, or retention took it before the worker saw it."""
+        for place, offset in self._predictions.get(key, ()):
+            gaps = self._removed.get((key[0], place), ())
+            if not any(gap.from_offset <= offset < gap.to_offset for gap in gaps):
+                return self._rows[key[0], place][offset]
+        return None
 
     # ----------------------------------------------------------------------------------------------- comparing
 
@@ -145,6 +157,7 @@ class Oracle:
         by_place: dict[tuple[str, Place], list[ProfileTotal]] = defaultdict(list)
         for total in totals:
             by_place[total.model, (total.topic, total.partition)].append(total)
+        self._removed = {key: _in_order(of)[-1].uncounted for key, of in by_place.items()}
         predictions = {key for key in self._rows if self._rows[key]}
         predictions |= {key for key in by_place if key[1][0] == f"{self._prefix}predictions"}
         found = [self._of_predictions(key, _in_order(by_place[key]), ends) for key in sorted(predictions)]
@@ -185,7 +198,7 @@ class Oracle:
         _, ends = await read(self._servers, topic)
         pairs: dict[tuple[str, int], list[Values]] = defaultdict(list)
         for (model, id_), label in self._labels.items():
-            if (values := self._predictions.get((model, id_))) is not None:
+            if (values := self._prediction((model, id_))) is not None:
                 wrong = (values["prediction"] >= 0.5) != (label == "1")
                 pairs[model, _home(model, id_, len(ends))].append(
                     {"label": label, "performance:error": "true" if wrong else "false"}

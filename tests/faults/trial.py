@@ -257,11 +257,14 @@ async def try_fault(name: str, fault: Fault, rig: Rig, folder: Path, scale: Scal
             if fault.failpoint is None:
                 await workers.until_ready(first)
         await producer.until(scale.numbers // 4)
+        if fault.failpoint is None:
+            await trial.until_counted(dict.fromkeys(await trial.ends("predictions"), 1))
         await fault.act(trial)
         over = time.monotonic()
         await trial.until_counted(await trial.ends("predictions", "outcomes"))
         recovery_s = time.monotonic() - over
-        await producer.finish(scale.numbers)
+        # What came meanwhile was judged in a few large steps; an incident wants some of the usual size.
+        await producer.finish(max(scale.numbers, producer.acknowledged + scale.numbers // 2 if fault.shifts else 0))
         lost, double = await trial.settle()
     return Verdict(name, trial.oracle.events, lost, double, round(recovery_s, 1),
                    tuple(trial.problems), "; ".join(trial.notes))  # fmt: skip
