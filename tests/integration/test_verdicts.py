@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
+from faust.types import TP
 
 from agents.app import DriftlineApp, create_app, running
 from agents.baseline import Collecting
@@ -123,6 +124,23 @@ async def test_totals_that_come_twice_are_judged_once(topics: Settings):
         await tell(topics, [total for each in TOTALS for total in (each, each)])
         await until_taken(topics, 2 * len(TOTALS))
     assert await drift_events(topics) == oracle(TOTALS)[1]
+
+
+async def test_a_commit_that_is_refused_without_a_rebalance_loses_no_total(topics: Settings):
+    async with judging(topics) as worker:
+        commit, refused = worker.app.consumer.commit_offsets, []
+
+        async def refuse_the_last_once(offsets: dict[TP, int], generation: int | None = None) -> bool:
+            if not refused and len(TOTALS) in offsets.values():
+                refused.append(offsets)
+                return False
+            return await commit(offsets, generation)
+
+        worker.app.consumer.commit_offsets = refuse_the_last_once  # type: ignore[method-assign]
+        await tell(topics, TOTALS)
+        await until_taken(topics, len(TOTALS))
+    assert refused != []
+    assert {event.id: event for event in await drift_events(topics)} == {event.id: event for event in oracle(TOTALS)[1]}
 
 
 # ---------------------------------------------------------------------------------------------------- states
