@@ -305,8 +305,8 @@ async def test_a_refused_spec_is_reported_in_the_status_of_the_one_in_force(topi
         await produce(topics, topics.topic("models"), [(key, codec.encode(other))])
 
         async def reported() -> bool:
-            note = (await statuses(topics))["m/1/production"].note
-            return note is not None and other.hash[:12] in note
+            status = (await statuses(topics)).get("m/1/production")
+            return status is not None and status.note is not None and other.hash[:12] in status.note
 
         await until(reported)
 
