@@ -9,10 +9,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint format bench clean
+.PHONY: help setup demo test test-fast test-faults lint format bench clean
 
 help: ## print this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  PYTHON=python3.12    the interpreter that .venv is made with (3.11, 3.12 or 3.13)"
 	@echo "  ARGS='...'           more arguments for the command behind the target: make test ARGS='-k bins'"
@@ -33,6 +33,9 @@ test: $(READY) ## all tests: unit, property, contract, embedded broker, Apache K
 
 test-fast: $(READY) ## the tests that need no broker and no patience: unit, property, contract
 	@$(BIN)/python -m pytest -m 'not integration and not kafka and not slow' $(ARGS)
+
+test-faults: $(READY) ## break workers, broker and network while events flow, and count everything again
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 lint: $(READY) ## ruff, format, types, direction of the imports
 	$(BIN)/ruff check .

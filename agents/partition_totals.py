@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 
 from faust.types import TP
 
@@ -215,6 +215,17 @@ class PartitionLedger:
         for version in self.versions.values():
             if isinstance(version, Counting):
                 version.leave_out(gap)
+
+    def shown(self, model: str | None = None) -> Iterator[dict[str, Any]]:
+        """Show the totals of a model with their counts, or of all models without; nothing is changed by that."""
+        for (of, _), version in self.versions.items():
+            if isinstance(version, Counting) and model in (None, of):
+                event = version.total.to_event(self.generation, hand_over=False)
+                hidden = {"parts", "sample"} if model is None else {"sample"}
+                yield {
+                    **event.model_dump(mode="json", exclude=hidden),
+                    "position": self.position, "committed": self.committed,
+                }  # fmt: skip
 
     # ---------------------------------------------------------------------------------------------- publishing
 

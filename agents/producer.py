@@ -14,6 +14,7 @@ from aiokafka.structs import RecordMetadata
 from faust.transport.drivers import aiokafka as driver
 
 from agents.errors import DeliveryError
+from agents.failpoints import Place, failpoint
 
 if TYPE_CHECKING:
     from agents.app import DriftlineApp
@@ -89,7 +90,9 @@ class IdempotentProducer(driver.Producer):
         limit = self.settings.request_timeout_s if timeout_s is None else timeout_s
         try:
             async with asyncio.timeout(limit):
-                return list(await asyncio.gather(*[await self._queue(record) for record in records]))
+                sent = [await self._queue(record) for record in records]
+                failpoint(Place.SENT)
+                return list(await asyncio.gather(*sent))
         except TimeoutError:
             raise DeliveryError(f"records were not acknowledged within {limit:g} s") from None
         except KafkaError as error:

@@ -29,6 +29,7 @@ from agents import dead_letters, recovery, statelog
 from agents.auto_registration import AutoRegistration
 from agents.catching_up import CatchUp
 from agents.errors import DeliveryError, OperatorError
+from agents.failpoints import Place, failpoint
 from agents.formats.decoded import DecodedRun, ModelVersion
 from agents.formats.native import RunDecoder
 from agents.joins.forwarding import MANY, Forwarder
@@ -114,6 +115,10 @@ class Profiler:
     def ledgers(self) -> tuple[PartitionLedger, ...]:
         """The books of the partitions that this worker has now."""
         return tuple(self._ledgers.values())
+
+    def totals(self, model: str | None = None) -> list[dict[str, Any]]:
+        """Running totals of this worker's partitions; with their counts where a model is named."""
+        return [each for ledger in self.ledgers if ledger.is_loaded for each in ledger.shown(model)]
 
     # ---------------------------------------------------------------------------------------------- assignment
 
@@ -255,6 +260,7 @@ class Profiler:
         """Count what was decoded."""
         counted = ledger.count(run, decoded)
         self.forwarder.add(decoded.forwards)
+        failpoint(Place.COUNTED)
         for letter in decoded.letters:
             self.letters.offer(letter)
         self.metrics.records.labels(topic=run.topic).inc(len(run))
@@ -359,9 +365,11 @@ class Profiler:
             await asyncio.gather(self.forwarder.deliver(), self.letters.deliver())
             return ()
         began = time.monotonic()
+        failpoint(Place.BEFORE_PUBLISH)
         refused, *_ = await asyncio.gather(
             self._profiles.write(entries), self.forwarder.deliver(), self.letters.deliver()
         )
+        failpoint(Place.PUBLISHED)
         self.metrics.publish_seconds.observe(time.monotonic() - began)
         if refused:
             self.metrics.ignored_totals.labels(reason="too_large").inc(len(refused))
@@ -375,10 +383,12 @@ class Profiler:
         if not moved:
             return True
         offsets = {snapshot.ledger.tp: snapshot.commit for snapshot in moved}
+        failpoint(Place.BEFORE_COMMIT)
         if not await self.app.consumer.commit_offsets(offsets, moved[0].ledger.generation):
             self.metrics.commit_failures.inc()
             log.info("offsets were not committed: their partitions have moved", partitions=len(offsets))
             return False
+        failpoint(Place.COMMITTED)
         for snapshot in moved:
             snapshot.ledger.committed = snapshot.commit
         return True

@@ -31,6 +31,7 @@ from faust.types import TP
 from pydantic import ValidationError
 
 from agents.errors import BrokerError, DeliveryError
+from agents.failpoints import Place, failpoint
 from agents.log_reader import LogReader
 from agents.producer import Outgoing
 from agents.runs import Run
@@ -87,6 +88,8 @@ class Verdicts:
         self._turn = asyncio.Lock()
         self._shards: dict[TP, Shard] = {}
         self._generation: int | None = None
+        self._adopted: int | None = None
+        """The generation whose states were read back last, even if they were dropped since."""
         self._leaving = False
         self._ended = False
         self._unknown: dict[tuple[str, str, str], int] = {}
@@ -194,8 +197,26 @@ class Verdicts:
         await self._collect_again(shards)
         self._check()
         self._shards = shards
+        if self._adopted == generation:
+            await self._take_again()
+        self._adopted = generation
         for shard in shards.values():
             self._board.take_over(shard.cases.statuses(shard.cases.versions))
+
+    async def _take_again(self) -> None:
+        """Take what this generation had taken and not committed when its work was dropped.
+
+        A rebalance makes the consumer go back by itself. But a commit can be refused without one, and then nobody
+        brings these records once more.
+        """
+        committed = await self._app.consumer.committed(*self._shards)
+        starts = {tp.partition: offset or 0 for tp, offset in committed.items()}
+        if not starts:
+            return
+        async with LogReader(self._settings, self._profiles, starts, starts) as reader:
+            async for records in reader.read_to_end():
+                run = Run(self._profiles, records[0].partition, records)
+                await self._take_records(self._shards[TP(run.topic, run.partition)], run)
 
     async def _collect_again(self, shards: dict[TP, Shard]) -> None:
         """Take the forwarded rows below the committed offsets once more, where references are in the making."""
@@ -285,8 +306,10 @@ class Verdicts:
             why = f"total {total.topic}/{total.partition} up to {total.next_offset} cannot be judged: {error!r}"
             shard.cases.note((total.model, total.version), "failed", why)
             return
+        failpoint(Place.FOLDED)
         if events:
             await self._app.producer.deliver([self._outgoing(event) for event in events])
+            failpoint(Place.EVENTS_SENT)
             self._count(events, total)
             self._check()
 
@@ -348,14 +371,17 @@ class Verdicts:
         cases, position = shard.cases, shard.position
         self._check()
         if cases.unsaved:
+            failpoint(Place.BEFORE_SAVE)
             await self._states.write(shard, self._generation or 0, self._check)
             self._metrics.save_seconds.observe(time.monotonic() - began)
+            failpoint(Place.STATE_SAVED)
         self._check()
         if position is not None and position != shard.committed:
             if not await self._app.consumer.commit_offsets({shard.tp: position}, self._generation):
                 self._metrics.commit_failures.inc()
                 raise PartitionsLostError
             shard.committed = position
+            failpoint(Place.VERDICTS_COMMITTED)
         self._board.offer(cases.statuses(cases.unreported))
         cases.unreported.clear()
 

@@ -6,14 +6,17 @@
     200 while the worker does its work; 503 with the reasons, one a line. For rollouts and people.
 ``/metrics``
     For Prometheus.
+``/totals``
+    The running totals of the partitions that this worker has, as JSON: what was counted of each model version since it
+    was first counted, up to which offset. ``?model=ID`` chooses one model and shows its counts too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from aiohttp import web
 
@@ -22,6 +25,9 @@ from agents.metrics import CONTENT_TYPE, Metrics
 
 Check = Callable[[], str | None]
 """Says in words what is wrong; None: nothing is."""
+
+Totals = Callable[[str | None], Sequence[Mapping[str, Any]]]
+"""Tells the running totals of a model, with their counts; None: of all models, without."""
 
 _CLOSE_WITHIN_S: Final = 1.0
 
@@ -45,6 +51,8 @@ class WebServer:
         What ``/metrics`` shows.
     checks
         What ``/healthz`` and ``/readyz`` ask, at each request.
+    totals
+        What ``/totals`` shows.
 
     Raises
     ------
@@ -52,11 +60,14 @@ class WebServer:
         On starting: the address cannot be used.
     """
 
-    def __init__(self, host: str, port: int, metrics: Metrics, checks: Checks) -> None:
+    def __init__(
+        self, host: str, port: int, metrics: Metrics, checks: Checks, totals: Totals = lambda _model: ()
+    ) -> None:
         self.host = host
         self.port = port
         self._metrics = metrics
         self._checks = checks
+        self._totals = totals
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -67,6 +78,7 @@ class WebServer:
                 web.get("/healthz", self._healthz),
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._show_metrics),
+                web.get("/totals", self._show_totals),
             ]
         )
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=_CLOSE_WITHIN_S)
@@ -106,6 +118,9 @@ class WebServer:
 
     async def _show_metrics(self, _request: web.Request) -> web.Response:
         return web.Response(body=self._metrics.expose(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def _show_totals(self, request: web.Request) -> web.Response:
+        return web.json_response({"totals": list(self._totals(request.query.get("model")))})
 
 
 def _answer(checks: Mapping[str, Check]) -> web.Response:

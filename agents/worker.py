@@ -5,7 +5,7 @@ Started in this order, ended in the reverse::
     topics       made where they are missing, checked where they are there
     registry     reads the model specs to their end
     dead letters
-    web          /healthz, /readyz, /metrics
+    web          /healthz, /readyz, /metrics, /totals
     app          profiling, verdicts, responses, watchdog: the agents join the group
 
 As a process: `run_worker`. In a program of one's own (tests, the demo)::
@@ -31,6 +31,7 @@ import structlog
 from agents.app import DriftlineApp, create_app, running
 from agents.dead_letters import DeadLetters
 from agents.errors import OperatorError
+from agents.failpoints import arm
 from agents.logs import configure_logs, quiet_libraries
 from agents.metrics import Metrics, release
 from agents.profiling import Profiler
@@ -117,7 +118,9 @@ async def running_worker(settings: Settings, metrics: Metrics | None = None) -> 
         app.task(registry.watch)
         checks = _checks(app, registry, verdicts, watchdog)
         stack.callback(profiler.joiner.close)
-        web = await stack.enter_async_context(WebServer(settings.web_host, settings.web_port, metrics, checks))
+        web = await stack.enter_async_context(
+            WebServer(settings.web_host, settings.web_port, metrics, checks, profiler.totals)
+        )
         await stack.enter_async_context(running(app))
         yield WorkerHandle(settings, app, registry, metrics, web, checks)
 
@@ -156,6 +159,7 @@ def run_worker(settings: Settings) -> int:
     """
     configure_logs(settings)
     try:
+        arm(os.environ)
         asyncio.run(_serve(settings))
     except OperatorError as error:
         sys.stderr.write(f"driftline: {error}\n")

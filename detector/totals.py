@@ -132,10 +132,15 @@ class RunningTotal:
         self.next_offset = next_offset
         return len(fresh)
 
-    def to_event(self, generation: int = 0) -> ProfileTotal:
+    def to_event(self, generation: int = 0, *, hand_over: bool = True) -> ProfileTotal:
         """Write the total as it is published, with the rows drawn since the last time, which are handed over.
 
-        ``generation`` is the consumer group's.
+        Parameters
+        ----------
+        generation
+            The consumer group's.
+        hand_over
+            False: leave the rows drawn where they are; for whoever only wants to see the counts.
         """
         return ProfileTotal(
             model=self.model,
@@ -153,7 +158,7 @@ class RunningTotal:
             parts=self.profile.encode_parts(),
             invalid=self.invalid,
             uncounted=self.uncounted,
-            sample=None if self._sampler is None else self._sampler.take(),
+            sample=self._sampler.take() if hand_over and self._sampler is not None else None,
         )
 
     @classmethod

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.failpoints import Place, failpoint
 from agents.joins.records import (
     ID_BYTES,
     LARGEST_PAYLOAD,
@@ -168,7 +169,9 @@ class Forwarder:
             ]
             try:
                 if records:
+                    failpoint(Place.BEFORE_FORWARD)
                     await self._deliverer.deliver(records)
+                    failpoint(Place.FORWARDED)
             except BaseException:
                 # A later flush, as at the end of a worker that crashes, must not commit what was not forwarded.
                 for before, outbox in zip(taken, self._outboxes, strict=True):

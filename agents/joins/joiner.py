@@ -23,6 +23,7 @@ import structlog
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
+from agents.failpoints import Place, failpoint
 from agents.formats.decoded import DecodedRun
 from agents.joins.labelled import label_columns
 from agents.joins.matching import Fate, Match, Part, arrive, decode_entry, encode_entry, encode_part, is_over, unmatched
@@ -142,6 +143,7 @@ class Joiner:
     def decode(self, run: Run) -> DecodedRun:
         """Join a run of a partition that is prepared up to it."""
         matches, fates = self._take_in(self._stores[TP(run.topic, run.partition)], run)
+        failpoint(Place.STORED)
         for (name, fate), labels in fates.items():
             self._count(name, fate, labels)
         by_name: dict[str, list[Match]] = {}

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
+from faust.types import TP
 
 from agents.app import DriftlineApp, create_app, running
 from agents.baseline import Collecting
@@ -123,6 +124,23 @@ async def test_totals_that_come_twice_are_judged_once(topics: Settings):
         await tell(topics, [total for each in TOTALS for total in (each, each)])
         await until_taken(topics, 2 * len(TOTALS))
     assert await drift_events(topics) == oracle(TOTALS)[1]
+
+
+async def test_a_commit_that_is_refused_without_a_rebalance_loses_no_total(topics: Settings):
+    async with judging(topics) as worker:
+        commit, refused = worker.app.consumer.commit_offsets, []
+
+        async def refuse_the_last_once(offsets: dict[TP, int], generation: int | None = None) -> bool:
+            if not refused and len(TOTALS) in offsets.values():
+                refused.append(offsets)
+                return False
+            return await commit(offsets, generation)
+
+        worker.app.consumer.commit_offsets = refuse_the_last_once  # type: ignore[method-assign]
+        await tell(topics, TOTALS)
+        await until_taken(topics, len(TOTALS))
+    assert refused != []
+    assert {event.id: event for event in await drift_events(topics)} == {event.id: event for event in oracle(TOTALS)[1]}
 
 
 # ---------------------------------------------------------------------------------------------------- states
@@ -287,8 +305,8 @@ async def test_a_refused_spec_is_reported_in_the_status_of_the_one_in_force(topi
         await produce(topics, topics.topic("models"), [(key, codec.encode(other))])
 
         async def reported() -> bool:
-            note = (await statuses(topics))["m/1/production"].note
-            return note is not None and other.hash[:12] in note
+            status = (await statuses(topics)).get("m/1/production")
+            return status is not None and status.note is not None and other.hash[:12] in status.note
 
         await until(reported)
 

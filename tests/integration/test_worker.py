@@ -174,6 +174,23 @@ async def test_a_running_worker_is_healthy_ready_and_shows_its_metrics(settings:
             assert "driftline_registry_models 0.0" in await response.text()
 
 
+async def test_a_running_worker_shows_what_it_has_counted_and_up_to_which_offset(settings: Settings):
+    await register_after_topics(settings)
+    async with running_worker(settings) as worker, aiohttp.ClientSession() as web:
+        await feed(settings, slice(400))
+        await until_judged(settings, 400)
+        async with web.get(worker.url + "/totals") as response:
+            (summary,) = (await response.json())["totals"]
+        async with web.get(worker.url + "/totals", params={"model": "m"}) as response:
+            (whole,) = (await response.json())["totals"]
+        async with web.get(worker.url + "/totals", params={"model": "another"}) as response:
+            assert await response.json() == {"totals": []}
+    assert (summary["rows"], summary["started_at"], summary["next_offset"], summary["position"]) == (400, 0, 400, 400)
+    assert "parts" not in summary
+    published_last = last_totals(await published(settings, ProfileTotal))[0]
+    assert whole["parts"] == [part.model_dump(mode="json") for part in published_last.parts]
+
+
 # ------------------------------------------------------------------------------------------------- as a process
 
 

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -59,6 +60,9 @@ class ApacheKafka:
     ----------
     port
         Port on 127.0.0.1; None: any free one.
+    detours
+        By a name in capitals, the port of a proxy: whoever asks the broker by the listener of that name (`inner_port`
+        says where it is) is sent through the proxy.
 
     Raises
     ------
@@ -66,8 +70,9 @@ class ApacheKafka:
         On starting: Java or Maven is missing, the jars cannot be fetched, or the node does not come up.
     """
 
-    def __init__(self, port: int | None = None) -> None:
+    def __init__(self, port: int | None = None, detours: Mapping[str, int] | None = None) -> None:
         self.port = free_port() if port is None else port
+        self._detours = {name: (free_port(), proxy) for name, proxy in (detours or {}).items()}
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
 
@@ -75,6 +80,10 @@ class ApacheKafka:
     def bootstrap_servers(self) -> str:
         """``host:port`` for clients."""
         return f"{HOST}:{self.port}"
+
+    def inner_port(self, detour: str) -> int:
+        """Port of a detour's listener: what its proxy connects to."""
+        return self._detours[detour][0]
 
     @property
     def pid(self) -> int:
@@ -88,12 +97,22 @@ class ApacheKafka:
         classpath = f"{jars()}/*"
         folder = self._folder = Path(tempfile.mkdtemp(prefix="driftline-kafka-"))
         properties = folder / "server.properties"
-        properties.write_text(_server_properties(self.port, free_port(), folder / "data"))
+        properties.write_text(_server_properties(self.port, free_port(), folder / "data", self._detours))
         (folder / "log4j2.properties").write_text(_LOGGING)
         java = ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto",
                 f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}", "-cp", classpath]  # fmt: skip
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        _checked([*java, "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(properties)])
+        _checked(
+            [
+                *java,
+                "kafka.tools.StorageTool",
+                "format",
+                "--standalone",
+                f"--cluster-id={cluster}",
+                "-c",
+                str(properties),
+            ]
+        )
         self._command = [*java, "kafka.Kafka", str(properties)]
         self.resume()
         return self
@@ -196,8 +215,9 @@ def _pom() -> str:
     )
 
 
-def _server_properties(port: int, controller_port: int, data: Path) -> str:
-    listeners = f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}"
+def _server_properties(port: int, controller_port: int, data: Path, detours: Mapping[str, tuple[int, int]]) -> str:
+    own = {"PLAINTEXT": port, "CONTROLLER": controller_port}
+    listeners = _listeners(own | {name: inner for name, (inner, _) in detours.items()})
     return "\n".join(
         f"{name}={value}"
         for name, value in {
@@ -205,9 +225,10 @@ def _server_properties(port: int, controller_port: int, data: Path) -> str:
             "node.id": 1,
             "controller.quorum.bootstrap.servers": f"{HOST}:{controller_port}",
             "listeners": listeners,
-            "advertised.listeners": listeners,
+            "advertised.listeners": _listeners(own | {name: proxy for name, (_, proxy) in detours.items()}),
+            "inter.broker.listener.name": "PLAINTEXT",
             "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in (*own, *detours)),
             "log.dirs": data,
             "auto.create.topics.enable": "false",
             "message.max.bytes": MESSAGE_MAX_BYTES,
@@ -223,6 +244,10 @@ def _server_properties(port: int, controller_port: int, data: Path) -> str:
             "log.cleaner.dedupe.buffer.size": 16 * 1_048_576,
         }.items()
     )
+
+
+def _listeners(ports: Mapping[str, int]) -> str:
+    return ",".join(f"{name}://{HOST}:{port}" for name, port in ports.items())
 
 
 def main() -> None:

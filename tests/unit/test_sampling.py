@@ -109,3 +109,15 @@ def test_a_total_carries_a_sample_only_where_the_spec_has_surrogates() -> None:
         total.add(rows_of(spec, values), 200)
         assert (total.to_event().sample is None) == (surrogates is None)
         assert total.to_event().sample is None
+
+
+def test_who_only_looks_at_a_total_takes_no_rows_away() -> None:
+    values = {"feature:x": np.arange(200.0), "feature:y": np.arange(200.0)}
+    spec = frozen_of(spec_of(*numbers("x", "y"), surrogates=SurrogateSpec()), values)
+    total = RunningTotal(Layout(spec), "predictions", 0)
+    total.add(rows_of(spec, values), 200)
+    seen = total.to_event(hand_over=False)
+    published = total.to_event()
+    assert seen.sample is None
+    assert published.sample is not None
+    assert seen.parts == published.parts

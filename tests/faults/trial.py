@@ -1,0 +1,312 @@
+"""One trial: a deployment at work, a fault while events flow, and then everything is counted again by the oracle."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from agents.errors import OperatorError
+from agents.settings import Settings
+from agents.topics import admin, ensure_topics
+from schemas.outbound import Change, DriftEvent, ModelStatus, Tier
+from tests.faults.log import Place, read
+from tests.faults.oracle import Difference, Oracle
+from tests.faults.producing import Habits, Producer
+from tests.faults.proxy import Proxy
+from tests.faults.stream import MODELS, Stream, watched
+from tests.faults.workers import Workers
+from tests.support.kafka import ApacheKafka
+from tests.support.profiling import register
+
+WORKERS_DETOUR: Final = "WORKERS"
+PRODUCERS_DETOUR: Final = "PRODUCERS"
+FOLLOWED: Final = ("predictions", "outcomes", "joins", "profiles")
+"""Topics whose lag must come back to zero."""
+HOUR_S: Final = 3_600.0
+_QUIET_WITHIN_S: Final = 150.0
+_LOOKS: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """A broker that stays for many trials, and the ports of the proxies before it."""
+
+    kafka: ApacheKafka
+    proxies: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much flows."""
+
+    numbers: int = 6_000
+    """Predictions before the fault is over and after it, at least."""
+    rate: float = 1_000.0
+    """Predictions a second, asked of the producer; their labels come on top."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A row of the table at the end."""
+
+    fault: str
+    events: int
+    lost: int
+    double: int
+    recovery_s: float | None
+    """From the end of the fault until everything that was there by then was counted and committed; None: not asked."""
+    problems: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(slots=True)
+class Trial:
+    """What a fault can get hold of.
+
+    Attributes
+    ----------
+    broker
+        The node; a fault may kill it and start it again.
+    settings
+        By the direct way: of whoever looks on.
+    proxies
+        Before the broker, by detour.
+    """
+
+    broker: ApacheKafka
+    settings: Settings
+    scale: Scale
+    workers: Workers
+    producer: Producer
+    oracle: Oracle
+    proxies: Mapping[str, Proxy]
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    incidents_expected: bool = False
+
+    async def commits(self) -> dict[Place, int]:
+        """What the group has committed, of the topics that are followed."""
+        async with admin(self.settings) as client:
+            offsets = await client.list_consumer_group_offsets(self.settings.group)
+        return {(tp.topic, tp.partition): at.offset for tp, at in offsets.items() if at.offset >= 0}
+
+    async def ends(self, *names: str) -> dict[Place, int]:
+        """Where topics end now."""
+        async with admin(self.settings) as client:
+            topics = [self.settings.topic(name) for name in names]
+            described = await client.describe_topics(topics)
+            wanted = [(each["topic"], part["partition"]) for each in described for part in each["partitions"]]
+        return await _ends(self.settings, wanted)
+
+    async def until_counted(self, ends: Mapping[Place, int], within_s: float = _QUIET_WITHIN_S) -> None:
+        """Wait until the group has committed so far."""
+        behind: dict[Place, str] = {}
+        try:
+            async with asyncio.timeout(within_s):
+                while True:
+                    try:
+                        known = await self.commits()
+                    except (KafkaError, OperatorError):
+                        known = {}
+                    behind = {at: f"{known.get(at)} of {end}" for at, end in ends.items() if known.get(at, 0) < end}
+                    if not behind:
+                        return
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise TimeoutError(f"not counted within {within_s:g} s: {behind}\n{self.workers.last_words()}") from None
+
+    async def check_commits(self) -> None:
+        """Look whether something is committed that is in no saved total: at a moment when no worker lives."""
+        commits = await self.commits()
+        await self.oracle.look()
+        ahead = self.oracle.commits_ahead(commits, await self.oracle.published())
+        self.problems += [f"committed and not saved: {each}" for each in ahead]
+
+    # ----------------------------------------------------------------------------------------------- the verdict
+
+    async def settle(self) -> tuple[int, int]:
+        """Wait until nothing is left to do, compare, and return the rows lost and counted twice."""
+        for worker in self.workers.all:  # one may have crashed, as it should, and be on its way back
+            if worker.wanted:
+                await self.workers.until_ready(worker)
+        await self.until_counted(await self.ends("predictions", "outcomes"))
+        while (ends := await self.ends(*FOLLOWED)) != (await self._settled(ends)):  # forwarding makes more to do
+            pass
+        differences = {str(each): each for each in await self.oracle.compare(await self.oracle.published())}
+        differences |= {f"over HTTP: {each}": each for each in await self._shown_wrongly()}
+        self.problems += list(differences)
+        await self._check_events()
+        await self._check_statuses()
+        for worker in self.workers.all:
+            if worker.wanted and (code := await self.workers.stop(worker)) != 0:
+                self.problems.append(f"worker {worker.number} ended with exit code {code} when it was told to stop")
+        await self.check_commits()
+        return sum(each.lost for each in differences.values()), sum(each.double for each in differences.values())
+
+    async def _shown_wrongly(self) -> list[Difference]:
+        """What the workers show over HTTP and is not so; a worker that has just got its partitions may still read."""
+        differences: list[Difference] = []
+        for _ in range(_LOOKS):
+            differences = await self.oracle.compare(await self.workers.totals(MODELS))
+            if not differences:
+                break
+            await asyncio.sleep(0.5)
+        return differences
+
+    async def _settled(self, ends: Mapping[Place, int]) -> dict[Place, int]:
+        await self.until_counted(ends)
+        await asyncio.sleep(self.settings.save_interval_s)
+        return await self.ends(*FOLLOWED)
+
+    async def _check_events(self) -> None:
+        """One incident where there was a shift, none elsewhere; what was sent twice has one id."""
+        events = [DriftEvent.model_validate_json(value) for value in await self._values("drift-events")]
+        by_id = {event.id: event for event in events}
+        repeats = len(events) - len(by_id)
+        if repeats:
+            self.notes.append(f"{repeats} events came again, under their ids")
+        opened: dict[str, set[str]] = defaultdict(set)
+        for event in by_id.values():
+            if event.change is Change.OPENED:
+                opened[event.incident_id].add(event.id)
+        twice = [incident for incident, ids in opened.items() if len(ids) > 1]
+        self.problems += [f"incident {incident} was opened under several ids" for incident in twice]
+        highest: dict[tuple[str, str], Tier] = {}
+        for event in by_id.values():
+            key = (event.model, event.incident_id)
+            highest[key] = max(event.tier, highest.get(key, event.tier), key=lambda tier: tier.rank)
+        found = {(model, tier) for (model, _), tier in highest.items()}
+        expected = {(MODELS[0], Tier.SIGNIFICANT)} if self.incidents_expected else set()
+        if found != expected or len(opened) != len(expected):
+            self.problems.append(f"incidents: {sorted(found)} in {len(opened)}, where {sorted(expected)} was expected")
+
+    async def _check_statuses(self) -> None:
+        """What was judged is no more than what was counted; labels are all there."""
+        last = {value.id.rsplit("/", 3)[0]: value
+                for value in map(ModelStatus.model_validate_json, await self._values("model-status"))}  # fmt: skip
+        for status in last.values():
+            predictions, pairs = self.oracle.rows_of(status.model)
+            labels = status.labels.rows if status.labels is not None else 0
+            if status.rows > predictions + pairs or labels != pairs:
+                self.problems.append(f"the status of {status.model} tells of {status.rows} rows and {labels} labels, "
+                                     f"where there are {predictions} predictions and {pairs} labels")  # fmt: skip
+
+    async def _values(self, topic: str) -> list[bytes]:
+        found, _ = await read(self.settings.bootstrap_servers, self.settings.topic(topic))
+        return [record.value for records in found.values() for record in records if record.value is not None]
+
+
+Act = Callable[[Trial], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What goes wrong.
+
+    Attributes
+    ----------
+    act
+        Does it; returns when it is over.
+    workers
+        So many are there from the beginning.
+    detours
+        Whose way to the broker leads through a proxy.
+    habits, clock_s
+        What is wrong with the producer.
+    shifts
+        Whether one of the models drifts.
+    failpoint
+        Of the first worker.
+    settings
+        Of the workers, where they are not the usual.
+    slow
+        Takes more than about ten seconds: left out of the short form.
+    """
+
+    act: Act
+    workers: int = 1
+    detours: tuple[str, ...] = ()
+    habits: Habits = field(default_factory=Habits)
+    clock_s: tuple[float, ...] = (0.0,)
+    shifts: bool = False
+    failpoint: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    slow: bool = False
+
+
+async def try_fault(name: str, fault: Fault, rig: Rig, folder: Path, scale: Scale) -> Verdict:
+    """Run a deployment, let the fault act while events flow, and hold what was counted against the oracle."""
+    prefix = f"f{uuid.uuid4().hex[:10]}."
+    direct = Settings(
+        bootstrap_servers=rig.kafka.bootstrap_servers, topic_prefix=prefix, group=f"{prefix}worker", partitions=2,
+        session_timeout_s=4.0, heartbeat_interval_s=0.5, request_timeout_s=10.0, publish_interval_s=0.1,
+        save_interval_s=0.5,
+    )  # fmt: skip
+    specs = [watched(model) for model in MODELS]
+    await ensure_topics(direct)
+    await register(direct, *specs)
+    since = float(int(time.time() - 6 * HOUR_S))
+    stream = Stream(since, scale.numbers // 2 if fault.shifts else None, fault.clock_s)
+    async with (
+        _proxies(rig, fault) as proxies,
+        Workers(_by_way(direct, rig, WORKERS_DETOUR, proxies).model_copy(update=fault.settings), folder) as workers,
+        Producer(_by_way(direct, rig, PRODUCERS_DETOUR, proxies), stream, scale.rate, fault.habits) as producer,
+    ):
+        oracle = Oracle(direct.bootstrap_servers, prefix, specs)
+        trial = Trial(rig.kafka, direct, scale, workers, producer, oracle, proxies)
+        trial.incidents_expected = fault.shifts
+        for number in range(fault.workers):
+            first = await workers.start(fault.failpoint if number == 0 else None)
+            if fault.failpoint is None:
+                await workers.until_ready(first)
+        await producer.until(scale.numbers // 4)
+        if fault.failpoint is None:
+            await trial.until_counted(dict.fromkeys(await trial.ends("predictions"), 1))
+        await fault.act(trial)
+        over = time.monotonic()
+        await trial.until_counted(await trial.ends("predictions", "outcomes"))
+        recovery_s = time.monotonic() - over
+        # What came meanwhile was judged in a few large steps; an incident wants some of the usual size.
+        await producer.finish(max(scale.numbers, producer.acknowledged + scale.numbers // 2 if fault.shifts else 0))
+        lost, double = await trial.settle()
+    return Verdict(name, trial.oracle.events, lost, double, round(recovery_s, 1),
+                   tuple(trial.problems), "; ".join(trial.notes))  # fmt: skip
+
+
+@asynccontextmanager
+async def _proxies(rig: Rig, fault: Fault) -> AsyncIterator[dict[str, Proxy]]:
+    proxies = {detour: Proxy(rig.proxies[detour], rig.kafka.inner_port(detour)) for detour in fault.detours}
+    for proxy in proxies.values():
+        await proxy.__aenter__()
+    try:
+        yield proxies
+    finally:
+        for proxy in proxies.values():
+            await proxy.__aexit__(None, None, None)
+
+
+def _by_way(direct: Settings, rig: Rig, detour: str, proxies: Mapping[str, Proxy]) -> Settings:
+    if detour not in proxies:
+        return direct
+    host = direct.bootstrap_servers.rpartition(":")[0]
+    return direct.model_copy(update={"bootstrap_servers": f"{host}:{rig.proxies[detour]}"})
+
+
+async def _ends(settings: Settings, places: list[Place]) -> dict[Place, int]:
+    consumer = AIOKafkaConsumer(**settings.client_options(), isolation_level="read_committed")
+    await consumer.start()
+    try:
+        found = await consumer.end_offsets([TopicPartition(*place) for place in places])
+    finally:
+        await consumer.stop()
+    return {(tp.topic, tp.partition): offset for tp, offset in found.items()}
