@@ -90,6 +90,8 @@ class Verdicts:
         self._generation: int | None = None
         self._adopted: int | None = None
         """The generation whose states were read back last, even if they were dropped since."""
+        self._dropped: int | None = None
+        """The generation of which a run was dropped last."""
         self._leaving = False
         self._ended = False
         self._unknown: dict[tuple[str, str, str], int] = {}
@@ -121,17 +123,21 @@ class Verdicts:
         DeliveryError
             Something was not acknowledged: the worker must end.
         """
+        tp = TP(run.topic, run.partition)
         async with self._turn:
             if self._ended:
                 return
             try:
                 await self._adopt(generation)
-                shard = self._shards.get(TP(run.topic, run.partition))
+                shard = self._shards.get(tp)
+                if shard is None and self._app.owns(tp, generation):
+                    raise PartitionsLostError  # adopted before it was ours
                 fresh = run.since(shard.position or 0) if shard is not None else None
                 if shard is not None and fresh is not None:
                     await self._take_records(shard, fresh)
                     await self._attend(shard)
             except PartitionsLostError:
+                self._dropped = generation
                 self._forget()
 
     async def _tick_for_ever(self) -> None:
@@ -197,7 +203,7 @@ class Verdicts:
         await self._collect_again(shards)
         self._check()
         self._shards = shards
-        if self._adopted == generation:
+        if generation in (self._adopted, self._dropped):
             await self._take_again()
         self._adopted = generation
         for shard in shards.values():
@@ -206,8 +212,8 @@ class Verdicts:
     async def _take_again(self) -> None:
         """Take what this generation had taken and not committed when its work was dropped.
 
-        A rebalance makes the consumer go back by itself. But a commit can be refused without one, and then nobody
-        brings these records once more.
+        A rebalance makes the consumer go back by itself. But a commit can be refused without one, and a run of the new
+        generation can come before the rebalance is over; then nobody brings these records once more.
         """
         committed = await self._app.consumer.committed(*self._shards)
         starts = {tp.partition: offset or 0 for tp, offset in committed.items()}
