@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -140,6 +141,27 @@ async def test_a_commit_that_is_refused_without_a_rebalance_loses_no_total(topic
         await tell(topics, TOTALS)
         await until_taken(topics, len(TOTALS))
     assert refused != []
+    assert {event.id: event for event in await drift_events(topics)} == {event.id: event for event in oracle(TOTALS)[1]}
+
+
+async def test_totals_that_come_before_a_rebalance_is_over_are_judged(topics: Settings):
+    await tell(topics, TOTALS)
+    metrics = Metrics()
+    app = create_app(topics, run_topics=[topics.topic("profiles")])
+    async with Registry(topics, metrics) as registry:
+        verdicts, ready = Verdicts(app, registry, metrics), registry.ready
+
+        async def in_the_midst_of_a_rebalance() -> None:
+            await ready()
+            if verdicts._dropped is None:
+                app.rebalancing = True
+                asyncio.get_running_loop().call_later(0.2, setattr, app, "rebalancing", False)
+
+        registry.ready = in_the_midst_of_a_rebalance  # type: ignore[method-assign]
+        verdicts.attach()
+        async with running(app):
+            await until_taken(topics, len(TOTALS))
+    assert verdicts._dropped is not None
     assert {event.id: event for event in await drift_events(topics)} == {event.id: event for event in oracle(TOTALS)[1]}
 
 
