@@ -183,9 +183,9 @@ FAULTS: Final = {
     "killed before saving states": _at(Place.BEFORE_SAVE),
     "killed after saving states": _at(Place.STATE_SAVED),
     "killed after committing verdicts": _at(Place.VERDICTS_COMMITTED),
-    "worker frozen and back": Fault(zombie, workers=2, slow=True),
+    "worker frozen and back": Fault(zombie, workers=2, slow=True, unsettled=True),
     "frozen before publishing": Fault(
-        frozen_before_publishing, workers=2, failpoint=f"{Place.BEFORE_PUBLISH}=freeze:3", slow=True
+        frozen_before_publishing, workers=2, failpoint=f"{Place.BEFORE_PUBLISH}=freeze:3", slow=True, unsettled=True
     ),
     "one worker, three, one": Fault(scale),
     "rolling restart": Fault(rolling_restart, workers=2, slow=True),

@@ -230,7 +230,9 @@ class Fault:
     settings
         Of the workers, where they are not the usual.
     slow
-        Takes more than about ten seconds: left out of the short form.
+        Takes more than about ten seconds.
+    unsettled
+        Not yet passed every time, for a reason that is not known: ``python -m tests.faults`` runs it, the tests do not.
     """
 
     act: Act
@@ -242,6 +244,7 @@ class Fault:
     failpoint: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     slow: bool = False
+    unsettled: bool = False
 
 
 async def try_fault(name: str, fault: Fault, rig: Rig, folder: Path, scale: Scale) -> Verdict:
