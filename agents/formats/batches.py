@@ -143,4 +143,4 @@ class Batches(Reader):
 def _row(probabilities: Any, row: int) -> Any:
     if not isinstance(probabilities, dict):
         return probabilities
-    return {name: column[row] for name, column in probabilities.items()}
+    return {name: None if column is None else column[row] for name, column in probabilities.items()}

@@ -239,6 +239,7 @@ def test_the_contract_and_the_decoder_read_the_same_values(event: dict[str, Any]
 
 @settings(max_examples=100, deadline=None)
 @given(event=batches())
+@example(event={"rows": 1, "model": "m", "version": "1", "stage": "production", "probabilities": {"": None}})
 def test_what_the_contract_admits_in_columns_is_decoded_with_all_its_rows(event: dict[str, Any]) -> None:
     for kind, spec, source in (
         (PredictionBatch, SPECS[Output.SCORE], Source.PREDICTIONS),
