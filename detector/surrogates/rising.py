@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from detector.dispersion import MIN_BLOCKS, LiveDispersion, overdispersion
 from detector.ragged import Ragged
+from detector.readings import TIERS
 from detector.sequential import FADE_ROWS
 
 Floats = NDArray[np.float64]
@@ -41,7 +42,6 @@ LOWERING_CONFIDENCE: Final = 3.0
 """Standard errors of the mean of so many rows, on top of which it takes the calm mean's place if that is higher."""
 LEVELS: Final = 5
 """Bins of x in which bursts are measured."""
-TIERS: Final = 3
 _LOG_LAMBDAS: Final = float(np.log(len(FRACTIONS)))
 _LAMBDAS: Final = np.array(FRACTIONS)[None, None, :, None]
 
