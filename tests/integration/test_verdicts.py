@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from agents.baseline import Collecting
 from agents.errors import DeliveryError
 from agents.metrics import Metrics
 from agents.registry import Registry
+from agents.runs import Run
 from agents.settings import Settings
 from agents.statelog import partition_for, read_back
 from agents.topics import ensure_topics
@@ -149,15 +149,17 @@ async def test_totals_that_come_before_a_rebalance_is_over_are_judged(topics: Se
     metrics = Metrics()
     app = create_app(topics, run_topics=[topics.topic("profiles")])
     async with Registry(topics, metrics) as registry:
-        verdicts, ready = Verdicts(app, registry, metrics), registry.ready
+        verdicts = Verdicts(app, registry, metrics)
+        take = verdicts.take
 
-        async def in_the_midst_of_a_rebalance() -> None:
-            await ready()
-            if verdicts._dropped is None:
-                app.rebalancing = True
-                asyncio.get_running_loop().call_later(0.2, setattr, app, "rebalancing", False)
+        async def take_the_first_in_the_midst_of_a_rebalance(run: Run, generation: int) -> None:
+            app.rebalancing = verdicts._dropped is None
+            try:
+                await take(run, generation)
+            finally:
+                app.rebalancing = False
 
-        registry.ready = in_the_midst_of_a_rebalance  # type: ignore[method-assign]
+        verdicts.take = take_the_first_in_the_midst_of_a_rebalance  # type: ignore[method-assign]
         verdicts.attach()
         async with running(app):
             await until_taken(topics, len(TOTALS))
