@@ -17,6 +17,7 @@ from pydantic import AwareDatetime, Field, ValidationInfo, field_validator, mode
 from schemas.base import Duration, FeatureName, Name, Outbound
 from schemas.detectors import MOST_DETECTORS, ZEROS_AND_ONES, DetectorSpec
 from schemas.performance import BASIC_LOSS, LOSSES_OF, METRICS_OF, RATES, Calibration, Loss, OutcomeSpec
+from schemas.quality import QualitySpec
 
 PREDICTION = "prediction"
 """The name of the signal that watches what the model answers."""
@@ -36,7 +37,7 @@ MULTIVARIATE: Final = "multivariate"
 MIMIC: Final = "mimic"
 """The name of the signal that foretells what the model answers."""
 
-_LATER: Final = ("detectors", "outcomes", "surrogates")
+_LATER: Final = ("detectors", "outcomes", "surrogates", "quality")
 """Fields that came after the first specs were registered: at their defaults they are no part of a spec's hash."""
 
 
@@ -322,6 +323,8 @@ class ModelSpec(Outbound):
     """By signal: a detector of River's whose alarms take the place of the signal's evidence."""
     surrogates: SurrogateSpec | None = None
     """None: no surrogate models."""
+    quality: QualitySpec | None = None
+    """None: faults of the data are seen only where they change a distribution."""
     retraining: RetrainingSpec = RetrainingSpec()
     times: TimeSpec = TimeSpec()
     columns: ColumnNames = ColumnNames()
