@@ -30,7 +30,8 @@ from detector.estimation import ExpectedLoss
 from detector.lags import LabelArrivals
 from detector.pairs import PairCounts
 from detector.profile import PartKey, Profile, Vector
-from detector.quality.checks import Binned, bin_rates, counters_of, watched_apart
+from detector.quality.binned import Binned
+from detector.quality.checks import bin_rates, counters_of, watched_apart
 from detector.quality.counters import Carry, Counters
 from detector.rows import STAGES, Column, Rows, Source
 from detector.score_bins import score_bins
@@ -129,7 +130,12 @@ class Layout:
         """Features and the prediction, as the checks of quality see them."""
         weights = [*(feature.importance for feature in self.spec.features), 1.0]
         pairs = zip(self.binners[: self._watched], self.slices[: self._watched], strict=True)
-        return [Binned(self._names[i], i, binner, at.start, weights[i]) for i, (binner, at) in enumerate(pairs)]
+        frozen = self.spec.reference.frozen
+        norms = (frozen.norms if frozen is not None else None) or {}
+        return [
+            Binned(self._names[i], i, binner, at.start, weights[i], norms.get(self.signals[i]))
+            for i, (binner, at) in enumerate(pairs)
+        ]
 
     # ------------------------------------------------------------------------------------------------ counting
 
@@ -200,7 +206,10 @@ class Layout:
             self.pairs.count(rows, lambda i, column: self.binners[i].index(column), part, vectors)
         if self._lags is not None and rows.lags is not None:
             vectors[:, self._lags] = lags.count_lags(rows, part, parts)
-        self._counters.count(rows, part, vectors, carry)
+        if self._counters.width:
+            shift = 0 if part is None else part * self.width
+            place = dict(zip((*numbers, *others), places, strict=True))
+            self._counters.count(rows, lambda i: place[i] - shift - self.slices[i].start, part, vectors, carry)
         return vectors
 
     def _count_expected(self, rows: Rows, places: dict[int, Ints], part: Ints | None, vectors: Vector) -> None:

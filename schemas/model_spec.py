@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, Field, ValidationInfo, field_validator, mode
 from schemas.base import Duration, FeatureName, Name, Outbound
 from schemas.detectors import MOST_DETECTORS, ZEROS_AND_ONES, DetectorSpec
 from schemas.performance import BASIC_LOSS, LOSSES_OF, METRICS_OF, RATES, Calibration, Loss, OutcomeSpec
-from schemas.quality import QualitySpec
+from schemas.quality import NumberNorm, QualitySpec
 
 PREDICTION = "prediction"
 """The name of the signal that watches what the model answers."""
@@ -41,7 +41,7 @@ _LATER: Final = ("detectors", "outcomes", "surrogates", "quality")
 """Fields that came after the first specs were registered: at their defaults they are no part of a spec's hash."""
 
 
-_LATER_FROZEN: Final = ("sample", "calibration")
+_LATER_FROZEN: Final = ("sample", "calibration", "norms")
 """Likewise fields of a frozen reference, where they are None."""
 
 _LATER_OUTCOMES: Final = ("wait", "sample", "features")
@@ -281,6 +281,8 @@ class FrozenReference(Outbound):
     """By signal name: variance of block means over that of independent rows, at least 1."""
     calibration: Calibration | None = None
     """What its labels tell of the loss to expect; null where it has none."""
+    norms: dict[str, NumberNorm] | None = None
+    """By the name of a number signal: what its checks go by. None: the spec asks for no such checks."""
     profile: str
     """Counts by phase: a profile as ``detector.profile`` encodes it (base64 of deflated int64)."""
     sample: tuple[ReferenceRows, ...] | None = None
