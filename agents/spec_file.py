@@ -317,6 +317,13 @@ _SECTIONS: Final = (
         "0.05, significant: 0.1}}.",
     ),
     _Section(
+        ("service",),
+        "How the service answers, as `latency_ms` and `status` (ok, error, timeout) of predictions tell. null: it "
+        "is not watched; {}: it is. slow_ms: an answer that took so long is slow. expected: rates of latency (slow "
+        "answers), errors and timeouts to expect where the reference tells none, as in {errors: 0.001}; else 0.01. "
+        "tiers: increases of a rate, as in {errors: {minor: 0.02, moderate: 0.05, significant: 0.1}}.",
+    ),
+    _Section(
         ("retraining",),
         "A significant incident asks for retraining: once, and at most once in the cooldown for each model, by event "
         "time.",

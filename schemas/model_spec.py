@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, Field, ValidationInfo, field_validator, mode
 from schemas.base import Duration, FeatureName, Name, Outbound
 from schemas.detectors import MOST_DETECTORS, ZEROS_AND_ONES, DetectorSpec
 from schemas.performance import BASIC_LOSS, LOSSES_OF, METRICS_OF, RATES, Calibration, Loss, OutcomeSpec
-from schemas.quality import NumberNorm, QualitySpec
+from schemas.quality import NumberNorm, QualitySpec, ServiceSpec
 
 PREDICTION = "prediction"
 """The name of the signal that watches what the model answers."""
@@ -37,7 +37,7 @@ MULTIVARIATE: Final = "multivariate"
 MIMIC: Final = "mimic"
 """The name of the signal that foretells what the model answers."""
 
-_LATER: Final = ("detectors", "outcomes", "surrogates", "quality")
+_LATER: Final = ("detectors", "outcomes", "surrogates", "quality", "service")
 """Fields that came after the first specs were registered: at their defaults they are no part of a spec's hash."""
 
 
@@ -327,6 +327,8 @@ class ModelSpec(Outbound):
     """None: no surrogate models."""
     quality: QualitySpec | None = None
     """None: faults of the data are seen only where they change a distribution."""
+    service: ServiceSpec | None = None
+    """None: latencies and failed requests are not watched."""
     retraining: RetrainingSpec = RetrainingSpec()
     times: TimeSpec = TimeSpec()
     columns: ColumnNames = ColumnNames()

@@ -74,6 +74,46 @@ class QualitySpec(Outbound):
         return self.tiers.get(check, CHECK_TIERS[check])
 
 
+class Answered(StrEnum):
+    """How a request for a prediction ended."""
+
+    OK = "ok"
+    ERROR = "error"
+    """With an error: there need be no answer."""
+    TIMEOUT = "timeout"
+    """Not in time: there need be no answer."""
+
+
+class ServiceCheck(StrEnum):
+    """A fault of the service whose rate is watched: the signal ``service:<check>``."""
+
+    LATENCY = "latency"
+    """An answer that took longer than ``slow_ms``."""
+    ERRORS = "errors"
+    """A request that ended with an error."""
+    TIMEOUTS = "timeouts"
+    """A request that was not answered in time."""
+
+
+class ServiceSpec(Outbound):
+    """How the service answers: rates are compared with those of the reference, where it has such rows."""
+
+    slow_ms: float = Field(default=1_000.0, gt=0.0)
+    """From so many milliseconds on an answer is slow."""
+    expected: dict[ServiceCheck, float] = Field(default_factory=dict)
+    """Rates to expect where the reference tells none; those not named: 0.01."""
+    tiers: dict[ServiceCheck, RateTiers] = Field(default_factory=dict)
+    """Increases of a rate; those not named: 0.02, 0.05, 0.1."""
+
+    @field_validator("expected")
+    @classmethod
+    def _rates_are_shares(cls, value: dict[ServiceCheck, float]) -> dict[ServiceCheck, float]:
+        for check, rate in value.items():
+            if not 0.0 <= rate < 1.0:
+                raise ValueError(f"the expected rate of {check} lies between 0 and 1, as in 0.01: {rate:g} does not")
+        return value
+
+
 class NumberNorm(Outbound):
     """What is usual of a number, as the reference tells: by which checks that no bin tells are made."""
 
@@ -94,6 +134,8 @@ USUAL_TIERS: Final = RateTiers(minor=0.02, moderate=0.05, significant=0.1)
 STRICT_TIERS: Final = RateTiers(minor=0.005, moderate=0.02, significant=0.05)
 """Of what should never happen."""
 
+EXPECTED_RATE: Final = 0.01
+"""Of faults of a service of which nothing else is known."""
 WHOLESALE_TIERS: Final = RateTiers(minor=0.2, moderate=0.4, significant=0.6)
 """Of what happens to rows by chance, and to many at once where something is broken."""
 

@@ -10,6 +10,7 @@ from detector.quality.counters import Counter
 from detector.quality.norms import norm_counters
 from detector.quality.rates import Rate
 from detector.quality.repeats import repeat_counters
+from detector.quality.service import service_counters
 from schemas.model_spec import CategoryBins, ModelSpec
 from schemas.outbound import Family
 from schemas.quality import Check
@@ -90,6 +91,7 @@ _WHAT: Final = {
 COUNTERS: Final[tuple[Callable[[ModelSpec, Sequence[Binned]], Sequence[Counter]], ...]] = (
     norm_counters,
     repeat_counters,
+    service_counters,
 )
 """To add a rate that must be counted: a function that makes its counters (most are a `counters.RowCounter`) of the spec
 and the signals that have bins, and a row here, behind the others. Which there are depends on the spec alone, since a
