@@ -206,10 +206,7 @@ class Layout:
             self.pairs.count(rows, lambda i, column: self.binners[i].index(column), part, vectors)
         if self._lags is not None and rows.lags is not None:
             vectors[:, self._lags] = lags.count_lags(rows, part, parts)
-        if self._counters.width:
-            shift = 0 if part is None else part * self.width
-            place = dict(zip((*numbers, *others), places, strict=True))
-            self._counters.count(rows, lambda i: place[i] - shift - self.slices[i].start, part, vectors, carry)
+        self._counters.count(rows, part, vectors, carry)
         return vectors
 
     def _count_expected(self, rows: Rows, places: dict[int, Ints], part: Ints | None, vectors: Vector) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.quality.binned import Binned
-from detector.quality.counters import BinsOf, Carry, Counter, Mask
+from detector.quality.counters import Carry, Counter, Mask
 from detector.quality.rates import Rate
 from detector.rows import ANSWERED, Rows
 from schemas.model_spec import ModelSpec
@@ -68,7 +68,7 @@ class ServiceCounter:
             for check, (bad, rows, what) in PLACES.items()
         ]
 
-    def count(self, rows: Rows, bins: BinsOf, carry: Carry) -> Mask | None:
+    def count(self, rows: Rows, carry: Carry) -> Mask | None:
         """Count the rows of which something is known."""
         if rows.service is None:
             return None

@@ -72,7 +72,7 @@ def test_each_latency_is_in_one_bin_and_those_that_are_none_in_no_bin() -> None:
     latencies = np.array([0.0, 0.125, 1.0, 99.9, 100.0, 1e9, -1.0, np.nan, np.inf])
     rows = sound_rows(len(latencies), seed=1)
     rows = replace(rows, service=np.stack([latencies, np.full(len(latencies), np.nan)], axis=1))
-    counted = ServiceCounter(ServiceSpec(slow_ms=100.0)).count(rows, lambda _: np.zeros(0, np.int64), {}).sum(axis=1)
+    counted = ServiceCounter(ServiceSpec(slow_ms=100.0)).count(rows, {}).sum(axis=1)
     assert (counted[KNOWN], counted[TIMED], counted[SLOW]) == (0, 6, 2)
     assert counted[BINS:].sum() == 6
     assert counted[BINS] == 1
