@@ -24,7 +24,7 @@ from detector.quality.rates import Rate
 from detector.quality.values import Block, Part, chosen
 from schemas.model_spec import ModelSpec
 from schemas.outbound import Family
-from schemas.quality import Check, NumberNorm
+from schemas.quality import Check, NumberNorm, RateTiers
 
 Floats = NDArray[np.float64]
 
@@ -121,7 +121,7 @@ class NormCheck:
     check
         One of the three.
     spec
-        With quality.
+        Where the check may be left out: it is then counted, but no rate is watched.
     signals
         The numbers among features and prediction.
     """
@@ -130,7 +130,7 @@ class NormCheck:
 
     def __init__(self, check: Check, spec: ModelSpec, signals: Sequence[Binned]) -> None:
         self._check = check
-        self._tiers = None if spec.quality is None else spec.quality.tiers_of(check)
+        self._tiers = tiers_in(spec, check)
         places = [place for place, signal in enumerate(signals) if _applies(check, signal)]
         self._places = np.array(places, dtype=np.int64)
         self._signals = [signals[place] for place in places]
@@ -198,8 +198,13 @@ def _applies(check: Check, signal: Binned) -> bool:
     return bool(intervals_of_units(norm, *range_of(signal)))
 
 
+def tiers_in(spec: ModelSpec, check: Check) -> RateTiers | None:
+    """Return the tiers of a check; None where the spec has left it out."""
+    return spec.quality.tiers_of(check) if spec.quality is not None and check in spec.quality.checks else None
+
+
 def norm_checks(spec: ModelSpec, signals: Sequence[Binned]) -> Sequence[Part]:
     """Make the checks that a spec asks for, of the numbers that they apply to."""
-    checks = () if spec.quality is None else spec.quality.checks
+    checks = () if spec.counted is None else spec.counted.checks
     made = [NormCheck(check, spec, signals) for check in checks if check in _WHAT]
     return [check for check in made if check.width]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from detector.quality.binned import Binned, quality_signal
 from detector.quality.counters import Carry, Mask
+from detector.quality.norms import tiers_in
 from detector.quality.rates import Rate
 from detector.quality.values import Block, Floats, Part, chosen
 from schemas.model_spec import ModelSpec
@@ -45,7 +46,7 @@ class FrozenCheck:
         The numbers among features and prediction, of which one at least varies in the reference.
     """
 
-    def __init__(self, signals: Sequence[Binned], tiers: RateTiers) -> None:
+    def __init__(self, signals: Sequence[Binned], tiers: RateTiers | None) -> None:
         self._places = np.array([place for place, signal in enumerate(signals) if _varies(signal)], dtype=np.int64)
         self._signals, self._tiers = [signals[place] for place in self._places.tolist()], tiers
         self.width = len(self._signals)
@@ -53,6 +54,8 @@ class FrozenCheck:
 
     def rates(self, start: int) -> Sequence[Rate]:
         """One rate for each number, among the values that are there."""
+        if self._tiers is None:
+            return ()
         return [
             Rate(
                 quality_signal(Check.FROZEN, signal.name),
@@ -100,11 +103,13 @@ class DuplicateCheck:
     width = 2
     carries: Mapping[str, int] = {"hashes": REMEMBERED}
 
-    def __init__(self, tiers: RateTiers) -> None:
+    def __init__(self, tiers: RateTiers | None) -> None:
         self._tiers = tiers
 
     def rates(self, start: int) -> Sequence[Rate]:
         """One rate, among all rows."""
+        if self._tiers is None:
+            return ()
         signal = quality_signal(Check.DUPLICATES)
         return [Rate(signal, Family.QUALITY, self._tiers, (start,), (start + 1,), "a duplicate of a row just before")]
 
@@ -147,11 +152,13 @@ class LateCheck:
     width = 2
     carries: Mapping[str, int] = {"newest": 1}
 
-    def __init__(self, after_s: float, tiers: RateTiers) -> None:
+    def __init__(self, after_s: float, tiers: RateTiers | None) -> None:
         self._after, self._tiers = round(after_s * _MICROSECONDS), tiers
 
     def rates(self, start: int) -> Sequence[Rate]:
         """One rate, among the rows that have a time."""
+        if self._tiers is None:
+            return ()
         signal = quality_signal(Check.LATE)
         return [Rate(signal, Family.QUALITY, self._tiers, (start,), (start + 1,), "late")]
 
@@ -168,13 +175,14 @@ class LateCheck:
 
 def repeat_checks(spec: ModelSpec, signals: Sequence[Binned]) -> Sequence[Part]:
     """Make the checks that a spec asks for; ``signals`` are the numbers among features and prediction."""
-    if spec.quality is None:
+    counted = spec.counted
+    if counted is None:
         return ()
     made: list[Part] = []
-    if Check.FROZEN in spec.quality.checks and any(map(_varies, signals)):
-        made.append(FrozenCheck(signals, spec.quality.tiers_of(Check.FROZEN)))
-    if Check.DUPLICATES in spec.quality.checks and signals:
-        made.append(DuplicateCheck(spec.quality.tiers_of(Check.DUPLICATES)))
-    if Check.LATE in spec.quality.checks:
-        made.append(LateCheck(spec.quality.late_after.total_seconds(), spec.quality.tiers_of(Check.LATE)))
+    if Check.FROZEN in counted.checks and any(map(_varies, signals)):
+        made.append(FrozenCheck(signals, tiers_in(spec, Check.FROZEN)))
+    if Check.DUPLICATES in counted.checks and signals:
+        made.append(DuplicateCheck(tiers_in(spec, Check.DUPLICATES)))
+    if Check.LATE in counted.checks:
+        made.append(LateCheck(counted.late_after.total_seconds(), tiers_in(spec, Check.LATE)))
     return made

@@ -50,11 +50,13 @@ class ServiceCounter:
     width = WIDTH
     carries: Mapping[str, int] = {}
 
-    def __init__(self, spec: ServiceSpec) -> None:
-        self._spec = spec
+    def __init__(self, slow_ms: float, spec: ServiceSpec | None) -> None:
+        self._slow_ms, self._spec = slow_ms, spec
 
     def rates(self, start: int) -> Sequence[Rate]:
-        """One rate for each fault."""
+        """One rate for each fault, while the spec has not left the service out."""
+        if self._spec is None:
+            return ()
         return [
             Rate(
                 service_signal(check),
@@ -79,12 +81,13 @@ class ServiceCounter:
         found[ERRORS] = status == ANSWERED.index(Answered.ERROR)
         found[TIMEOUTS] = status == ANSWERED.index(Answered.TIMEOUT)
         found[TIMED] = timed
-        found[SLOW] = timed & (latency >= self._spec.slow_ms)
+        found[SLOW] = timed & (latency >= self._slow_ms)
         which = np.flatnonzero(timed)
         found[BINS + EDGES.searchsorted(latency[which], side="right"), which] = True
         return found
 
 
 def service_counters(spec: ModelSpec, signals: Sequence[Binned]) -> Sequence[Counter]:
-    """Make the counter of a spec with a service."""
-    return () if spec.service is None else (ServiceCounter(spec.service),)
+    """Make the counter of a spec whose service is counted."""
+    slow_ms = None if spec.counted is None else spec.counted.slow_ms
+    return () if slow_ms is None else (ServiceCounter(slow_ms, spec.service),)
