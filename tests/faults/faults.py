@@ -13,7 +13,8 @@ from agents.failpoints import Place
 from agents.topics import admin
 from tests.faults.producing import Habits
 from tests.faults.proxy import Manner
-from tests.faults.trial import HOUR_S, PRODUCERS_DETOUR, WORKERS_DETOUR, Fault, Trial
+from tests.faults.rig import PRODUCERS_DETOUR, WORKERS_DETOUR
+from tests.faults.trial import HOUR_S, Fault, Trial
 
 SESSIONS: Final = 2.5
 """For so many session timeouts a worker is frozen."""
@@ -183,9 +184,9 @@ FAULTS: Final = {
     "killed before saving states": _at(Place.BEFORE_SAVE),
     "killed after saving states": _at(Place.STATE_SAVED),
     "killed after committing verdicts": _at(Place.VERDICTS_COMMITTED),
-    "worker frozen and back": Fault(zombie, workers=2, slow=True, unsettled=True),
+    "worker frozen and back": Fault(zombie, workers=2, slow=True),
     "frozen before publishing": Fault(
-        frozen_before_publishing, workers=2, failpoint=f"{Place.BEFORE_PUBLISH}=freeze:3", slow=True, unsettled=True
+        frozen_before_publishing, workers=2, failpoint=f"{Place.BEFORE_PUBLISH}=freeze:3", slow=True
     ),
     "one worker, three, one": Fault(scale),
     "rolling restart": Fault(rolling_restart, workers=2, slow=True),

@@ -20,7 +20,7 @@ SLICES: Final = tuple(f"s{number:02d}" for number in range(40))
 MODELS: Final = ("drifting", "calm")
 LABEL_LAG_S: Final = 600
 TICK_S: Final = 0.25
-"""Seconds between two numbers."""
+"""Seconds between two numbers, where a thousand are sent in a second: so that steps close while a test runs."""
 
 _ROWS: Final = 50_000
 _rng = np.random.default_rng(11)
@@ -43,11 +43,14 @@ class Stream:
         What is added to the clocks of the producers, by partition (modulo their number).
     since
         Seconds since 1970 at which number 0 happened.
+    tick_s
+        Seconds between two numbers.
     """
 
     since: float
     shift_at: int | None = None
     clock_s: tuple[float, ...] = (0.0,)
+    tick_s: float = TICK_S
     _models: tuple[str, ...] = field(default=MODELS, repr=False)
 
     def model(self, number: int) -> str:
@@ -56,7 +59,7 @@ class Stream:
 
     def time(self, number: int, partition: int) -> float:
         """By the producer's clock, which runs fast, so that steps close while a test runs."""
-        return self.since + number * TICK_S + self.clock_s[partition % len(self.clock_s)]
+        return self.since + number * self.tick_s + self.clock_s[partition % len(self.clock_s)]
 
     def prediction(self, number: int, partition: int) -> bytes:
         """A prediction under the id of its number."""

@@ -23,26 +23,19 @@ from tests.faults.log import Place, read
 from tests.faults.oracle import Difference, Oracle
 from tests.faults.producing import Habits, Producer
 from tests.faults.proxy import Proxy
-from tests.faults.stream import MODELS, Stream, watched
+from tests.faults.rig import PRODUCERS_DETOUR, WORKERS_DETOUR, Rig
+from tests.faults.stream import MODELS, TICK_S, Stream, watched
 from tests.faults.workers import Workers
 from tests.support.kafka import ApacheKafka
 from tests.support.profiling import register
 
-WORKERS_DETOUR: Final = "WORKERS"
-PRODUCERS_DETOUR: Final = "PRODUCERS"
 FOLLOWED: Final = ("predictions", "outcomes", "joins", "profiles")
 """Topics whose lag must come back to zero."""
 HOUR_S: Final = 3_600.0
+AGE_S: Final = 30 * HOUR_S
+"""The stream begins so long ago: its clock runs fast, and may not come to records from the future."""
 _QUIET_WITHIN_S: Final = 150.0
 _LOOKS: Final = 40
-
-
-@dataclass(frozen=True, slots=True)
-class Rig:
-    """A broker that stays for many trials, and the ports of the proxies before it."""
-
-    kafka: ApacheKafka
-    proxies: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +46,11 @@ class Scale:
     """Predictions before the fault is over and after it, at least."""
     rate: float = 1_000.0
     """Predictions a second, asked of the producer; their labels come on top."""
+
+    @property
+    def tick_s(self) -> float:
+        """Seconds between two events by the producer's clock: the same in a second whatever the rate."""
+        return TICK_S * 1_000.0 / self.rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,30 +256,31 @@ async def try_fault(name: str, fault: Fault, rig: Rig, folder: Path, scale: Scal
     specs = [watched(model) for model in MODELS]
     await ensure_topics(direct)
     await register(direct, *specs)
-    since = float(int(time.time() - 6 * HOUR_S))
-    stream = Stream(since, scale.numbers // 2 if fault.shifts else None, fault.clock_s)
+    since = float(int(time.time() - AGE_S))
+    stream = Stream(since, scale.numbers // 2 if fault.shifts else None, fault.clock_s, scale.tick_s)
     async with (
         _proxies(rig, fault) as proxies,
         Workers(_by_way(direct, rig, WORKERS_DETOUR, proxies).model_copy(update=fault.settings), folder) as workers,
-        Producer(_by_way(direct, rig, PRODUCERS_DETOUR, proxies), stream, scale.rate, fault.habits) as producer,
     ):
-        oracle = Oracle(direct.bootstrap_servers, prefix, specs)
-        trial = Trial(rig.kafka, direct, scale, workers, producer, oracle, proxies)
-        trial.incidents_expected = fault.shifts
         for number in range(fault.workers):
             first = await workers.start(fault.failpoint if number == 0 else None)
             if fault.failpoint is None:
                 await workers.until_ready(first)
-        await producer.until(scale.numbers // 4)
-        if fault.failpoint is None:
-            await trial.until_counted(dict.fromkeys(await trial.ends("predictions"), 1))
-        await fault.act(trial)
-        over = time.monotonic()
-        await trial.until_counted(await trial.ends("predictions", "outcomes"))
-        recovery_s = time.monotonic() - over
-        # What came meanwhile was judged in a few large steps; an incident wants some of the usual size.
-        await producer.finish(max(scale.numbers, producer.acknowledged + scale.numbers // 2 if fault.shifts else 0))
-        lost, double = await trial.settle()
+        by_way = _by_way(direct, rig, PRODUCERS_DETOUR, proxies)
+        async with Producer(by_way, stream, scale.rate, fault.habits) as producer:
+            oracle = Oracle(direct.bootstrap_servers, prefix, specs)
+            trial = Trial(rig.kafka, direct, scale, workers, producer, oracle, proxies)
+            trial.incidents_expected = fault.shifts
+            await producer.until(scale.numbers // 4)
+            if fault.failpoint is None:
+                await trial.until_counted(dict.fromkeys(await trial.ends("predictions"), 1))
+            await fault.act(trial)
+            over = time.monotonic()
+            await trial.until_counted(await trial.ends("predictions", "outcomes"))
+            recovery_s = time.monotonic() - over
+            # What came meanwhile was judged in a few large steps; an incident wants some of the usual size.
+            await producer.finish(max(scale.numbers, producer.acknowledged + scale.numbers // 2 if fault.shifts else 0))
+            lost, double = await trial.settle()
     return Verdict(name, trial.oracle.events, lost, double, round(recovery_s, 1),
                    tuple(trial.problems), "; ".join(trial.notes))  # fmt: skip
 

@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -79,18 +81,20 @@ class Workers:
         """End a worker in order, and return its exit code."""
         worker.wanted = False
         worker.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(_STOPPED_WITHIN_S):
+        async with self._within(_STOPPED_WITHIN_S, f"worker {worker.number} did not stop"):
             return await worker.process.wait()
 
     async def until_ready(self, worker: Worker) -> None:
         """Wait until a worker says that it does its work."""
-        async with asyncio.timeout(_READY_WITHIN_S), aiohttp.ClientSession() as web:
+        why = f"worker {worker.number} was not ready"
+        async with self._within(_READY_WITHIN_S, why), aiohttp.ClientSession() as web:
             while not await _is_ready(web, worker.port):  # noqa: ASYNC110 - another process sets no event
                 await asyncio.sleep(0.1)
 
     async def until_ended(self, worker: Worker, times: int = 1) -> None:
         """Wait until so many processes have ended at a worker's place."""
-        async with asyncio.timeout(_READY_WITHIN_S):
+        why = f"{len(worker.exit_codes)} of {times} processes of worker {worker.number} have ended"
+        async with self._within(_READY_WITHIN_S, why):
             while len(worker.exit_codes) < times:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
@@ -112,6 +116,14 @@ class Workers:
         """The ends of all logs, for whoever has to find out what went wrong."""
         logs = sorted(self._folder.glob("worker-*.log"))
         return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-3_000:]}" for log in logs)
+
+    @asynccontextmanager
+    async def _within(self, seconds: float, why: str) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError:
+            raise TimeoutError(f"{why} within {seconds:g} s\n{self.last_words()}") from None
 
     async def _supervise(self, worker: Worker) -> None:
         while True:
