@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from agents.settings import Settings
-from tests.faults.stream import LABEL_LAG_S, MODELS, POISON, Stream
+from tests.faults.stream import MODELS, POISON, Kind, Stream, kind_of
 
 BATCH: Final = 100
 """Numbers sent together, at least."""
@@ -48,7 +48,7 @@ class Producer:
     stream
         What is sent.
     rate
-        Numbers a second; a number is a prediction, and later its label.
+        Numbers a second; what comes of each: `tests.faults.stream.Kind`.
     habits
         What is wrong with it.
     """
@@ -99,7 +99,7 @@ class Producer:
                 if self._enough is not None and first >= self._enough:
                     await self._send(client, self._labels(first, first + LABELS_BEHIND))
                     return
-                records = [*self._predictions(first, stop), *self._labels(first, stop)]
+                records = [*self._rows(first, stop), *self._labels(first, stop)]
                 every = self._habits.repeat_every
                 for _ in range(2 if every and batch % every == 0 else 1):
                     client = await self._send(client, records)
@@ -135,13 +135,21 @@ class Producer:
             else:
                 return client
 
-    def _predictions(self, first: int, stop: int) -> Iterator[_Record]:
+    def _rows(self, first: int, stop: int) -> Iterator[_Record]:
         topic = self._settings.topic("predictions")
         for number in range(first, stop):
             partition = _partition(number, self._settings.partitions)
             early = self._habits.ahead_s if number % 10 == 0 else 0.0
             stamp = int((self._stream.time(number, partition) - early) * 1_000)
-            yield _Record(topic, partition, self._stream.prediction(number, partition), stamp)
+            match kind_of(number):
+                case Kind.PREDICTION:
+                    yield _Record(topic, partition, self._stream.prediction(number, partition), stamp)
+                case Kind.FEATURES:
+                    value = self._stream.features(number, partition)
+                    yield _Record(self._settings.topic("features"), partition, value, stamp)
+                case Kind.COMPLETE:
+                    value, stamp = self._stream.complete(number, partition), self._stamp(number, partition)
+                    yield _Record(self._settings.topic("outcomes"), partition, value, stamp)
         if self._habits.poison:
             for partition in range(self._settings.partitions):
                 yield _Record(topic, partition, POISON[(first // self._batch + partition) % len(POISON)])
@@ -154,11 +162,12 @@ class Producer:
         return [
             _Record(topic, partition, self._stream.outcome(number, partition), self._stamp(number, partition))
             for number in numbers
+            if kind_of(number) is Kind.PREDICTION
             for partition in [_partition(number, self._settings.partitions)]
         ]
 
     def _stamp(self, number: int, partition: int) -> int:
-        return int((self._stream.time(number, partition) + LABEL_LAG_S) * 1_000)
+        return int(self._stream.label_time(number, partition) * 1_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +182,8 @@ class _Record:
 class _Packet:
     """Records that go to one partition together."""
 
-    place: tuple[str, int]
+    topic: str
+    partition: int
     builder: BatchBuilder
     records: list[_Record] = field(default_factory=list)
 
@@ -187,7 +197,7 @@ def _packed(client: AIOKafkaProducer, records: Iterable[_Record]) -> Iterator[_P
         if packet is None or not _added(packet, record):
             if packet is not None:
                 yield packet
-            packet = open_[place] = _Packet(place, client.create_batch())
+            packet = open_[place] = _Packet(*place, client.create_batch())
             if not _added(packet, record):
                 raise ValueError(f"a record of {len(record.value)} bytes fits in no batch")
     yield from open_.values()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +19,8 @@ WIDTH: Final = 100
 SLICES: Final = tuple(f"s{number:02d}" for number in range(40))
 """So many bins of a category tell at once which rows are missing and which came twice."""
 MODELS: Final = ("drifting", "calm")
-LABEL_LAG_S: Final = 600
+LABEL_LAGS_S: Final = (40, 600, 9_000)
+"""Seconds from a prediction to its label, in turn."""
 TICK_S: Final = 0.25
 """Seconds between two numbers, where a thousand are sent in a second: so that steps close while a test runs."""
 
@@ -29,6 +31,22 @@ _SLICE: Final = _rng.integers(0, len(SLICES), _ROWS)
 _LUCK: Final = _rng.random(_ROWS)
 _REFERENCE: Final = range(_ROWS - 3_000, _ROWS)
 """Numbers that no stream gets to."""
+
+
+class Kind(StrEnum):
+    """What comes of a number."""
+
+    PREDICTION = "prediction"
+    """A prediction, and later a label under its id."""
+    FEATURES = "features"
+    """Features alone."""
+    COMPLETE = "complete"
+    """A label that brings its prediction along."""
+
+
+def kind_of(number: int) -> Kind:
+    """Most are predictions; of the others there are as many in each partition and of each model."""
+    return {0: Kind.FEATURES, 1: Kind.COMPLETE}.get(number // 4 % 10, Kind.PREDICTION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +79,44 @@ class Stream:
         """By the producer's clock, which runs fast, so that steps close while a test runs."""
         return self.since + number * self.tick_s + self.clock_s[partition % len(self.clock_s)]
 
+    def label_time(self, number: int, partition: int) -> float:
+        """When the label of a number becomes known, by the same clock."""
+        return self.time(number, partition) + LABEL_LAGS_S[number % len(LABEL_LAGS_S)]
+
     def prediction(self, number: int, partition: int) -> bytes:
         """A prediction under the id of its number."""
-        x = int(_X[number % _ROWS])
-        shifted = self.shift_at is not None and number >= self.shift_at and self.model(number) == MODELS[0]
         return _encoded(
             model=self.model(number), version="1", prediction_id=f"p{number}",
             time=_moment(self.time(number, partition)),
-            features={"x": (WIDTH + x) // 2 if shifted else x, "slice": SLICES[_SLICE[number % _ROWS]]},
-            score=x / WIDTH,
+            features=self._features(number), score=int(_X[number % _ROWS]) / WIDTH,
         )  # fmt: skip
 
     def outcome(self, number: int, partition: int) -> bytes:
-        """Its label, some minutes later."""
+        """Its label, some time later."""
         return _encoded(
             model=self.model(number), prediction_id=f"p{number}",
-            time=_moment(self.time(number, partition) + LABEL_LAG_S), label=_label(number),
+            time=_moment(self.label_time(number, partition)), label=_label(number),
         )  # fmt: skip
+
+    def features(self, number: int, partition: int) -> bytes:
+        """The features of its number, without a prediction."""
+        return _encoded(
+            model=self.model(number), version="1", time=_moment(self.time(number, partition)),
+            features=self._features(number),
+        )  # fmt: skip
+
+    def complete(self, number: int, partition: int) -> bytes:
+        """Its label, which brings the prediction along."""
+        return _encoded(
+            model=self.model(number), version="1", time=_moment(self.label_time(number, partition)),
+            label=_label(number), features=self._features(number), score=int(_X[number % _ROWS]) / WIDTH,
+            prediction_time=_moment(self.time(number, partition)),
+        )  # fmt: skip
+
+    def _features(self, number: int) -> dict[str, Any]:
+        x = int(_X[number % _ROWS])
+        shifted = self.shift_at is not None and number >= self.shift_at and self.model(number) == MODELS[0]
+        return {"x": (WIDTH + x) // 2 if shifted else x, "slice": SLICES[_SLICE[number % _ROWS]]}
 
 
 POISON: Final = (

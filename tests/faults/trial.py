@@ -29,7 +29,8 @@ from tests.faults.workers import Workers
 from tests.support.kafka import ApacheKafka
 from tests.support.profiling import register
 
-FOLLOWED: Final = ("predictions", "outcomes", "joins", "profiles")
+RAW: Final = ("features", "predictions", "outcomes")
+FOLLOWED: Final = (*RAW, "joins", "profiles")
 """Topics whose lag must come back to zero."""
 HOUR_S: Final = 3_600.0
 AGE_S: Final = 30 * HOUR_S
@@ -137,7 +138,7 @@ class Trial:
         for worker in self.workers.all:  # one may have crashed, as it should, and be on its way back
             if worker.wanted:
                 await self.workers.until_ready(worker)
-        await self.until_counted(await self.ends("predictions", "outcomes"))
+        await self.until_counted(await self.ends(*RAW))
         while (ends := await self.ends(*FOLLOWED)) != (await self._settled(ends)):  # forwarding makes more to do
             pass
         differences = {str(each): each for each in await self.oracle.compare(await self.oracle.published())}
@@ -276,7 +277,7 @@ async def try_fault(name: str, fault: Fault, rig: Rig, folder: Path, scale: Scal
                 await trial.until_counted(dict.fromkeys(await trial.ends("predictions"), 1))
             await fault.act(trial)
             over = time.monotonic()
-            await trial.until_counted(await trial.ends("predictions", "outcomes"))
+            await trial.until_counted(await trial.ends(*RAW))
             recovery_s = time.monotonic() - over
             # What came meanwhile was judged in a few large steps; an incident wants some of the usual size.
             await producer.finish(max(scale.numbers, producer.acknowledged + scale.numbers // 2 if fault.shifts else 0))
