@@ -112,9 +112,7 @@ class Producer:
         """Send records until all are acknowledged; those that fail are sent again, and may then be there twice."""
         while records:
             packets = list(_packed(client, records))
-            futures = [
-                await client.send_batch(each.builder, each.place[0], partition=each.place[1]) for each in packets
-            ]
+            futures = [await client.send_batch(each.builder, each.topic, partition=each.partition) for each in packets]
             results = await asyncio.gather(*futures, return_exceptions=True)
             failed = [each for each, result in zip(packets, results, strict=True) if isinstance(result, KafkaError)]
             if failed:  # an idempotent client is of no use after that
@@ -190,17 +188,17 @@ class _Packet:
 
 def _packed(client: AIOKafkaProducer, records: Iterable[_Record]) -> Iterator[_Packet]:
     """Put records into batches; those of one partition keep their order."""
-    open_: dict[tuple[str, int], _Packet] = {}
+    being_filled: dict[tuple[str, int], _Packet] = {}
     for record in records:
         place = (record.topic, record.partition)
-        packet = open_.get(place)
+        packet = being_filled.get(place)
         if packet is None or not _added(packet, record):
             if packet is not None:
                 yield packet
-            packet = open_[place] = _Packet(*place, client.create_batch())
+            packet = being_filled[place] = _Packet(*place, client.create_batch())
             if not _added(packet, record):
                 raise ValueError(f"a record of {len(record.value)} bytes fits in no batch")
-    yield from open_.values()
+    yield from being_filled.values()
 
 
 def _added(packet: _Packet, record: _Record) -> bool:

@@ -21,7 +21,6 @@ def _short_form() -> list[object]:
     return [
         pytest.param(name, fault, id=name.replace(" ", "-"), marks=[pytest.mark.slow] if fault.slow else [])
         for name, fault in FAULTS.items()
-        if not fault.unsettled
     ]
 
 

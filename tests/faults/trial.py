@@ -48,6 +48,9 @@ class Scale:
     rate: float = 1_000.0
     """Predictions a second, asked of the producer; their labels come on top."""
 
+    away_s: float = 6.0
+    """For so long the broker is away."""
+
     @property
     def tick_s(self) -> float:
         """Seconds between two events by the producer's clock: the same in a second whatever the rate."""
@@ -92,6 +95,8 @@ class Trial:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     incidents_expected: bool = False
+    at_the_end: list[Callable[[Trial], Awaitable[None]]] = field(default_factory=list)
+    """What a fault wants to look at when all is counted and the workers still run."""
 
     async def commits(self) -> dict[Place, int]:
         """What the group has committed, of the topics that are followed."""
@@ -146,6 +151,8 @@ class Trial:
         self.problems += list(differences)
         await self._check_events()
         await self._check_statuses()
+        for look in self.at_the_end:
+            await look(self)
         for worker in self.workers.all:
             if worker.wanted and (code := await self.workers.stop(worker)) != 0:
                 self.problems.append(f"worker {worker.number} ended with exit code {code} when it was told to stop")
@@ -230,8 +237,6 @@ class Fault:
         Of the workers, where they are not the usual.
     slow
         Takes more than about ten seconds.
-    unsettled
-        Not yet passed every time, for a reason that is not known: ``python -m tests.faults`` runs it, the tests do not.
     """
 
     act: Act
@@ -243,7 +248,6 @@ class Fault:
     failpoint: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     slow: bool = False
-    unsettled: bool = False
 
 
 async def try_fault(name: str, fault: Fault, rig: Rig, folder: Path, scale: Scale) -> Verdict:

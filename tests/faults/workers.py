@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
 
 from agents.broker import HOST, free_port
 from agents.failpoints import VARIABLE
@@ -111,6 +112,13 @@ class Workers:
                         assert committed <= position
                         found.append(ProfileTotal.model_validate(each))
         return found
+
+    async def metric(self, worker: Worker, name: str) -> dict[tuple[str, ...], float]:
+        """What a worker says of a metric, by the values of its labels in the order of their names."""
+        async with aiohttp.ClientSession() as web, web.get(f"http://{HOST}:{worker.port}/metrics") as answer:
+            families = text_string_to_metric_families(await answer.text())
+            samples = [sample for family in families for sample in family.samples if sample.name == name]
+        return {tuple(sample.labels[label] for label in sorted(sample.labels)): sample.value for sample in samples}
 
     def last_words(self) -> str:
         """The ends of all logs, for whoever has to find out what went wrong."""
