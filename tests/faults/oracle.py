@@ -27,7 +27,7 @@ from aiokafka.structs import ConsumerRecord
 from pydantic import ValidationError
 
 from schemas.inbound import FeatureEvent, OutcomeEvent, PredictionEvent
-from schemas.model_spec import FeatureType, ModelSpec, OffsetRange, feature_signal
+from schemas.model_spec import FeaturesFrom, FeatureType, ModelSpec, OffsetRange, feature_signal
 from schemas.profiles import PROFILE_EVENT, ProfileTotal
 from tests.faults.counts import FEATURES_AT, OUTCOMES_AT, PREDICTIONS_AT, Table, Vector
 from tests.faults.log import Place, read
@@ -112,13 +112,15 @@ class Oracle:
     def _take_features(self, record: ConsumerRecord) -> None:
         if (event := self._read(FeatureEvent, record)) is not None:
             spec = self._specs[event.model]
-            self._rows[event.model, (record.topic, record.partition)][record.offset] = _features(event, spec)
+            if spec.features_from is FeaturesFrom.FEATURES:
+                self._rows[event.model, (record.topic, record.partition)][record.offset] = _features(event, spec)
 
     def _take_prediction(self, record: ConsumerRecord) -> None:
         if (event := self._read(PredictionEvent, record)) is None:
             return
         place = (record.topic, record.partition)
-        values = _features(event, self._specs[event.model])
+        spec = self._specs[event.model]
+        values = _features(event, spec) if spec.features_from is FeaturesFrom.PREDICTIONS else {}
         values |= {SCORE: event.score if event.score is not None else math.nan, _TIME: _seconds(event.time, record)}
         self._rows[event.model, place][record.offset] = values
         if event.prediction_id is not None:

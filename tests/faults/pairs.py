@@ -62,9 +62,8 @@ class PairSections:
         cells = 2 * (score >= self._threshold).astype(np.int64) + true
         out[self.where["confusion"]] += np.bincount(cells, minlength=4)
         lags = np.searchsorted(_LAG_EDGES, np.array([pair[LAG] for pair in pairs]), side="right")
-        out[self.where["label lags"]] += np.concatenate(
-            [[len(pairs)], np.bincount(lags, minlength=len(_LAG_EDGES) + 1)]
-        )
+        joined = sum(pair[JOINED] for pair in pairs)
+        out[self.where["label lags"]] += [joined, *np.bincount(lags, minlength=len(_LAG_EDGES) + 1)]
 
 
 def _table(score: NDArray[np.float64], true: Vector) -> Vector:

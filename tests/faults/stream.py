@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from schemas.model_spec import ModelSpec
+from schemas.model_spec import FeaturesFrom, ModelSpec
 from schemas.performance import OutcomeSpec
 from tests.support.data import category, frozen_of, numbers, spec_of
 
@@ -129,10 +129,14 @@ POISON: Final = (
 
 
 def watched(model: str) -> ModelSpec:
-    """The spec of a model: two features, a score, and labels that find their predictions by the id."""
+    """The spec of a model: two features, a score, and labels that find their predictions by the id.
+
+    One model's features are judged as they come with its predictions, the other's as they come alone.
+    """
     spec = spec_of(
         *numbers("x"), category("slice"), model=model, prediction={"output": "score"},
         outcomes=OutcomeSpec(estimate=False),
+        features_from=FeaturesFrom.PREDICTIONS if model == MODELS[0] else FeaturesFrom.FEATURES,
     )  # fmt: skip
     x = _X[_REFERENCE.start :]
     labels = [_label(number) for number in _REFERENCE]
