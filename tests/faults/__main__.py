@@ -63,11 +63,12 @@ def _tried(name: str, rig: Rig, folder: Path, scale: Scale) -> Verdict:
 
 def print_table(verdicts: Sequence[Verdict]) -> None:
     """Print one line for each fault."""
-    print(f"{'fault':34} {'events':>8} {'lost':>6} {'double':>6} {'recovery s':>10}")
+    print(f"{'fault':34} {'events':>8} {'a second':>8} {'lost':>6} {'double':>6} {'recovery s':>10}")
     for each in verdicts:
         seconds = "-" if each.recovery_s is None else f"{each.recovery_s:.1f}"
         verdict = "FAILED" if each.problems else each.note
-        print(f"{each.fault:34} {each.events:8} {each.lost:6} {each.double:6} {seconds:>10}  {verdict}")
+        counts = f"{each.events:8} {each.events_per_s:8.0f} {each.lost:6} {each.double:6}"
+        print(f"{each.fault:34} {counts} {seconds:>10}  {verdict}")
 
 
 if __name__ == "__main__":

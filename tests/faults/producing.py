@@ -61,6 +61,8 @@ class Producer:
         self._habits = habits
         self._enough: int | None = None
         self._task: asyncio.Task[None] | None = None
+        self.seconds = 0.0
+        """For so long it has been sending."""
         self.acknowledged = 0
         """Numbers below this are acknowledged."""
 
@@ -106,6 +108,7 @@ class Producer:
                 self.acknowledged = stop
                 await asyncio.sleep(max(0.0, began + stop / self._rate - time.monotonic()))
         finally:
+            self.seconds = time.monotonic() - began
             await client.stop()
 
     async def _send(self, client: AIOKafkaProducer, records: Sequence[_Record]) -> AIOKafkaProducer:

@@ -69,6 +69,8 @@ class Verdict:
     """From the end of the fault until everything that was there by then was counted and committed; None: not asked."""
     problems: tuple[str, ...] = ()
     note: str = ""
+    events_per_s: float = 0.0
+    """Records of the input topics that were produced in a second, as long as the producer was at it."""
 
 
 @dataclass(slots=True)
@@ -97,6 +99,8 @@ class Trial:
     incidents_expected: bool = False
     at_the_end: list[Callable[[Trial], Awaitable[None]]] = field(default_factory=list)
     """What a fault wants to look at when all is counted and the workers still run."""
+    held_before: tuple[int, int] | None = None
+    """Files and threads of the first worker at work, before anything broke; None: nothing is compared."""
 
     async def commits(self) -> dict[Place, int]:
         """What the group has committed, of the topics that are followed."""
@@ -153,6 +157,7 @@ class Trial:
         await self._check_statuses()
         for look in self.at_the_end:
             await look(self)
+        self._check_held()
         for worker in self.workers.all:
             if worker.wanted and (code := await self.workers.stop(worker)) != 0:
                 self.problems.append(f"worker {worker.number} ended with exit code {code} when it was told to stop")
@@ -206,6 +211,14 @@ class Trial:
             if status.rows > predictions + pairs or labels != pairs:
                 self.problems.append(f"the status of {status.model} tells of {status.rows} rows and {labels} labels, "
                                      f"where there are {predictions} predictions and {pairs} labels")  # fmt: skip
+
+    def _check_held(self) -> None:
+        """Files and threads of a worker that has been through it all are no more than those of one at work before."""
+        if self.held_before is None:
+            return
+        for worker in self.workers.all:
+            if worker.wanted:
+                self.notes.append(f"{self.held_before} {self.workers.held(worker)}")
 
     async def _values(self, topic: str) -> list[bytes]:
         found, _ = await read(self.settings.bootstrap_servers, self.settings.topic(topic))
@@ -278,7 +291,8 @@ async def try_fault(name: str, fault: Fault, rig: Rig, folder: Path, scale: Scal
             trial.incidents_expected = fault.shifts
             await producer.until(scale.numbers // 4)
             if fault.failpoint is None:
-                await trial.until_counted(dict.fromkeys(await trial.ends("predictions"), 1))
+                await trial.until_counted(dict.fromkeys(await trial.ends(*RAW), 1))
+                trial.held_before = workers.held(workers.all[0])
             await fault.act(trial)
             over = time.monotonic()
             await trial.until_counted(await trial.ends(*RAW))
@@ -287,7 +301,8 @@ async def try_fault(name: str, fault: Fault, rig: Rig, folder: Path, scale: Scal
             await producer.finish(max(scale.numbers, producer.acknowledged + scale.numbers // 2 if fault.shifts else 0))
             lost, double = await trial.settle()
     return Verdict(name, trial.oracle.events, lost, double, round(recovery_s, 1),
-                   tuple(trial.problems), "; ".join(trial.notes))  # fmt: skip
+                   tuple(trial.problems), "; ".join(trial.notes),
+                   round(trial.oracle.events / producer.seconds))  # fmt: skip
 
 
 @asynccontextmanager

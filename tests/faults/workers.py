@@ -102,7 +102,7 @@ class Workers:
     async def totals(self, models: tuple[str, ...]) -> list[ProfileTotal]:
         """The running totals of all partitions, as the workers show them over HTTP."""
         found = []
-        async with aiohttp.ClientSession() as web:
+        async with self._within(_READY_WITHIN_S, "/totals did not answer"), aiohttp.ClientSession() as web:
             for worker in self.all:
                 for model in models if worker.wanted else ():
                     async with web.get(f"http://{HOST}:{worker.port}/totals", params={"model": model}) as answer:
@@ -112,6 +112,11 @@ class Workers:
                         assert committed <= position
                         found.append(ProfileTotal.model_validate(each))
         return found
+
+    def held(self, worker: Worker) -> tuple[int, int]:
+        """Open files and threads of the process that fills a place now."""
+        here = Path(f"/proc/{worker.process.pid}")
+        return len(list((here / "fd").iterdir())), len(list((here / "task").iterdir()))
 
     async def metric(self, worker: Worker, name: str) -> dict[tuple[str, ...], float]:
         """What a worker says of a metric, by the values of its labels in the order of their names."""
