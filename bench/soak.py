@@ -39,8 +39,9 @@ ASKED_GROWTH: Final = 0.01
 SETTLED_AFTER_S: Final = 300.0
 """Until then caches fill; of a shorter run the first half."""
 LOOK_EVERY_S: Final = 5.0
-_MOMENT: Final = 12
-"""Points whose median is the memory at the beginning and at the end: a minute of them."""
+PARTS: Final = 3
+"""Memory swings by what the stores of the join gather before they write it out: its highest in the first and in the
+last part of the settled time are compared. Each should be longer than such a swing takes, which is a few minutes."""
 
 
 @dataclass(frozen=True)
@@ -117,9 +118,9 @@ def summary(load: Load, points: Sequence[Point]) -> dict[str, Any]:
     """Say how much the worker has grown since it was settled, and what else has changed."""
     settled_s = min(SETTLED_AFTER_S, 60.0 * points[-1].minute / 2)
     late = [point for point in points if point.minute * 60.0 >= settled_s]
-    moment = max(1, min(_MOMENT, len(late) // 2))
-    begin, end = (float(np.median([point.rss_mb for point in part])) for part in (late[:moment], late[-moment:]))
-    slope = np.polyfit([point.minute for point in late], [point.rss_mb for point in late], 1)[0] if late[1:] else 0.0
+    size = max(1, len(late) // PARTS)
+    first, last = late[:size], late[-size:]
+    begin, end = max(point.rss_mb for point in first), max(point.rss_mb for point in last)
     delays = [point.alert_latency_s for point in late if point.alert_latency_s is not None]
     return {
         "minutes": points[-1].minute,
@@ -127,14 +128,14 @@ def summary(load: Load, points: Sequence[Point]) -> dict[str, Any]:
         "pending": load.pending,
         "predictions_per_s": load.rate,
         "settled_after_s": settled_s,
-        "rss_mb_settled": begin,
-        "rss_mb_end": end,
+        "rss_mb_first_part": begin,
+        "rss_mb_last_part": end,
+        "rss_mb_least": min(point.rss_mb for point in late),
         "growth": round(end / begin - 1.0, 4),
         "growth_asked": ASKED_GROWTH,
-        "growth_mb_per_hour": round(float(slope) * 60.0, 2),
-        "files_settled": int(np.median([point.files for point in late[:moment]])),
-        "files_end": int(np.median([point.files for point in late[-moment:]])),
-        "threads_end": late[-1].threads,
+        "files_first_part": max(point.files for point in first),
+        "files_last_part": max(point.files for point in last),
+        "threads_last_part": max(point.threads for point in last),
         "lag_records_max": max(point.lag_records for point in late),
         "alert_latency_s_median": round(float(np.median(delays)), 3) if delays else None,
         "alert_latency_s_max": max(delays, default=None),

@@ -35,6 +35,9 @@ FOLLOWED: Final = (*RAW, "joins", "profiles")
 HOUR_S: Final = 3_600.0
 AGE_S: Final = 30 * HOUR_S
 """The stream begins so long ago: its clock runs fast, and may not come to records from the future."""
+MORE_HELD: Final = (12, 4)
+"""So many more files and threads than before may be a coordinator's connection, a store that came with a partition, or
+the pool of threads that grows once; what leaks with each connection that breaks is more."""
 _QUIET_WITHIN_S: Final = 150.0
 _LOOKS: Final = 40
 
@@ -217,8 +220,10 @@ class Trial:
         if self.held_before is None:
             return
         for worker in self.workers.all:
-            if worker.wanted:
-                self.notes.append(f"{self.held_before} {self.workers.held(worker)}")
+            held = self.workers.held(worker) if worker.wanted else (0, 0)
+            kinds = zip(("files", "threads"), held, self.held_before, MORE_HELD, strict=True)
+            self.problems += [f"worker {worker.number} holds {now} {kind}, where one held {before} at first"
+                              for kind, now, before, more in kinds if now > before + more]  # fmt: skip
 
     async def _values(self, topic: str) -> list[bytes]:
         found, _ = await read(self.settings.bootstrap_servers, self.settings.topic(topic))
