@@ -34,7 +34,9 @@ from agents.formats.decoded import DecodedRun, ModelVersion
 from agents.formats.native import RunDecoder
 from agents.joins.forwarding import MANY, Forwarder
 from agents.joins.joiner import Joiner, pieces
+from agents.joins.store import DamagedStoreError
 from agents.partition_totals import PartitionLedger, Snapshot
+from agents.rescue import judges_copies
 from agents.runs import Run
 from agents.statelog import Entry, StateLog
 from detector.rows import Source
@@ -57,7 +59,7 @@ JOINS: Final = "joins"
 """The topic in which labels find their predictions."""
 STREAMS: Final = {source.value: source for source in Source} | {JOINS: Source.OUTCOMES}
 """Topics that are counted, and what rows come of them."""
-_PASSED_ON: Final = (DeliveryError, OperatorError, KafkaError)
+_PASSED_ON: Final = (DeliveryError, OperatorError, KafkaError, DamagedStoreError)
 """Faults of the broker, not of a record: the worker ends and starts again from what is committed."""
 
 log = structlog.get_logger(__name__)
@@ -163,8 +165,9 @@ class Profiler:
             )
             await self.forwarder.follow(await self.app.producer.partitions(self.joiner.topic))
             saved, partitions = await statelog.read_back(
-                self.settings, self._profiles.topic, lambda key: recovery.source_of(key) in tps
+                self.settings, self._profiles.topic, lambda key: recovery.source_of(key) in tps, metrics=self.metrics
             )
+            saved += await judges_copies(self.settings, self.registry, saved)
             for ledger in new:
                 tp = ledger.tp
                 source_log = recovery.Log(begins[tp], ends[tp], committed[tp])
@@ -207,7 +210,11 @@ class Profiler:
                 if not self._is_current(ledger):
                     return
             try:
-                await self._count(ledger, rest)
+                try:
+                    await self._count(ledger, rest)
+                except DamagedStoreError:  # nothing of the run was counted; the log fills the store once more
+                    await self.joiner.prepare(ledger.tp, rest.first_offset, lambda: self._is_current(ledger))
+                    await self._count(ledger, rest)
             except _PASSED_ON:
                 raise
             except Exception:
