@@ -122,7 +122,8 @@ async def test_without_an_older_state_the_totals_are_judged_from_their_start(top
 
 async def until_noted(settings: Settings, text: str) -> None:
     async def noted() -> bool:
-        return text in ((await statuses(settings))["m/1/production"].note or "")
+        status = (await statuses(settings)).get("m/1/production")
+        return status is not None and text in (status.note or "")
 
     await until(noted)
 
