@@ -16,7 +16,7 @@ import structlog
 from aiokafka.structs import ConsumerRecord
 from pydantic import ValidationError
 
-from agents.failpoints import Place, failpoint
+from agents.failpoints import Place, failpoint, failpoint_or_hang
 from agents.producer import Outgoing
 from agents.runs import Run
 from agents.statelog import StateKey, open_record, report_damage
@@ -180,7 +180,7 @@ class Judging:
             shard.cases.note((total.model, total.version), "failed", why)
             return
         shard.cases.note((total.model, total.version), f"damaged {total.topic}/{total.partition}", None)
-        failpoint(Place.FOLDED)
+        await failpoint_or_hang(Place.FOLDED)
         if events:
             await self._app.producer.deliver([self._outgoing(event) for event in events])
             failpoint(Place.EVENTS_SENT)

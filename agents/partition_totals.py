@@ -239,11 +239,17 @@ class PartitionLedger:
             isinstance(version, Counting) and version.changed for version in self.versions.values()
         )
 
+    @property
+    def committable(self) -> int:
+        """The offset up to which everything is in what was, or would now be, published."""
+        offsets = (each.committable(self.position) for each in self.versions.values() if isinstance(each, Counting))
+        return min(offsets, default=self.position)
+
     def snapshot(self) -> Snapshot:
         """Take what has changed, with the offset up to which it is everything."""
         entries: list[Entry] = []
         replaces: dict[Address, list[Address]] = {}
-        commit = self.position
+        commit = self.committable
         for name, version in self.versions.items():
             home = partition_for(name[0], self.profile_partitions)
             if isinstance(version, Collecting):
@@ -255,7 +261,6 @@ class PartitionLedger:
             entries += [self._entry(total, self._base(name, total.incarnation), home) for total in totals]
             if totals:
                 replaces[_address(entries[-1])] = self._replaced(name, _address(entries[-1]))
-            commit = min(commit, version.committable(self.position))
         entries += self._stranger_entries()
         stale, self.stale = self.stale, []
         return Snapshot(self, entries, replaces, stale, commit)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from agents.errors import BrokerError, DeliveryError, PartitionsLostError
-from agents.failpoints import Place, failpoint
+from agents.failpoints import Place, failpoint, failpoint_or_hang
 from agents.status import StatusBoard
 from agents.verdict_states import Shard, VerdictStates
 
@@ -92,7 +92,7 @@ class Upkeep:
         cases, position = shard.cases, shard.position
         self._check()
         if cases.unsaved:
-            failpoint(Place.BEFORE_SAVE)
+            await failpoint_or_hang(Place.BEFORE_SAVE)
             await self._states.write(shard, shard.generation, self._check)
             self._metrics.save_seconds.observe(time.monotonic() - began)
             failpoint(Place.STATE_SAVED)

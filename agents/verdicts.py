@@ -23,7 +23,7 @@ Here stands who owns what; `agents.judging` takes the records, `agents.upkeep` d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -36,6 +36,7 @@ from agents.log_reader import LogReader
 from agents.runs import Run
 from agents.upkeep import Upkeep
 from agents.verdict_states import Shard, VerdictStates, open_incidents
+from agents.watchdog import Standing
 
 if TYPE_CHECKING:
     from agents.app import DriftlineApp
@@ -93,8 +94,22 @@ class Verdicts:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the states of this generation's partitions have been read back."""
-        return self._generation is not None and self._generation == self._app.consumer_generation_id
+        """Whether the states of this generation's partitions have been read back, or there are no such partitions."""
+        if not any(tp.topic == self._profiles for tp in self._app.consumer.owned()):
+            return True
+        return self._app.consumer_generation_id == self._adopted == self._generation
+
+    @property
+    def inputs(self) -> Collection[str]:
+        """Name on the broker of the topic that is judged."""
+        return (self._profiles,)
+
+    def standing(self, tp: TP) -> Standing | None:
+        """How far the judging of a partition has come, for the watchdog."""
+        shard = self._shards.get(tp)
+        if shard is None or shard.position is None:
+            return None
+        return Standing(shard.position, shard.position, self._settings.save_interval_s)
 
     # ------------------------------------------------------------------------------------------- three callers
 

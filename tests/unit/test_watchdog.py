@@ -5,7 +5,8 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.watchdog import LoopGuard, Stalls
+from agents.loop_guard import LoopGuard
+from agents.watchdog import Stalls
 
 
 def test_a_thing_that_keeps_its_state_has_stood_since_it_was_first_seen_in_it():
