@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,16 +10,25 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from agents.broker import EmbeddedBroker
+from agents.broker import EmbeddedBroker, free_port
 from agents.errors import StuckError
 from agents.failpoints import VARIABLE, Place, arm
 from agents.settings import Settings
 from agents.watchdog import LOOK_EVERY_S
-from agents.worker import WorkerHandle, running_worker
+from agents.worker import EXIT_CRASHED, WorkerHandle, running_worker
 from tests.support.produce import produce
 from tests.support.profiling import register
 from tests.support.wait import eventually
-from tests.support.worker import STABLE_ROWS, committed, prediction, predictions, until, watched
+from tests.support.worker import (
+    EVERY_ROWS,
+    STABLE_ROWS,
+    committed,
+    prediction,
+    predictions,
+    start_worker,
+    until,
+    watched,
+)
 
 TWO_MINUTES = 120.0
 
@@ -62,25 +72,23 @@ def with_web(settings: Settings, **fields: object) -> Settings:
     ("place", "stuck"),
     [
         (Place.BEFORE_COUNT, "the agent on .*predictions"),
-        (Place.BEFORE_PUBLISH, "what is committed of .*predictions/0"),
-        (Place.BEFORE_COMMIT, "what is committed of .*predictions/0"),
+        (Place.BEFORE_PUBLISH, "what is committed of .*predictions/0|the agent on .*predictions"),
+        (Place.BEFORE_COMMIT, "what is committed of .*predictions/0|the agent on .*predictions"),
         (Place.FOLDED, "the agent on .*profiles"),
-        (Place.BEFORE_SAVE, "what is committed of .*profiles"),
+        (Place.BEFORE_SAVE, "what is committed of .*profiles|the agent on .*profiles"),
         (Place.BEFORE_ANSWER, "the agent on .*drift-events"),
     ],
 )
 async def test_a_step_that_hangs_while_there_is_work_is_named_within_a_minute(
     settings: Settings, place: Place, stuck: str
 ):
-    settings, clock = with_web(settings, publish_interval_s=0.2, save_interval_s=0.2), Clock()
+    settings, clock = with_web(settings, publish_every_rows=EVERY_ROWS, save_interval_s=0.2), Clock()
     topic = settings.topic("predictions")
     async with running_worker(settings, clock=clock) as worker:
         await register(settings, watched())
         await worker.ready()
-        await produce(settings, topic, predictions(range(10)))
-        await until_counted(settings, 10)
         arm({VARIABLE: f"{place}=hang"})
-        await produce(settings, topic, predictions(range(10, STABLE_ROWS)))
+        await produce(settings, topic, predictions(range(STABLE_ROWS)))
         await produce(settings, topic, predictions(range(STABLE_ROWS, STABLE_ROWS + 400), shifted=True))
         await until_all_else_is_done(worker, stuck)
         with pytest.raises(StuckError, match=f"({stuck}).* has not moved for 50 s"):
@@ -96,6 +104,15 @@ async def until_all_else_is_done(worker: WorkerHandle, stuck: str) -> None:
         return names != [] and all(re.match(stuck, name) for name in names)
 
     await until(is_alone)
+
+
+async def until_idle(worker: WorkerHandle) -> None:
+    """Wait until nothing has to move."""
+
+    async def is_idle() -> bool:
+        return all(state is None for _, state, _ in await worker.watchdog._states())
+
+    await until(is_idle)
 
 
 async def until_counted(settings: Settings, offset: int) -> None:
@@ -121,6 +138,7 @@ async def test_rows_that_wait_for_the_next_cut_are_no_standstill(settings: Setti
         await register(settings, watched())
         await produce(settings, settings.topic("predictions"), predictions(range(250)))
         await until_counted(settings, 200)
+        await until_idle(worker)
         await look_for(worker, clock, 2 * TWO_MINUTES)
     assert (await committed(settings, "predictions"))[0] == 200
 
@@ -133,6 +151,7 @@ async def test_markers_of_transactions_at_the_end_of_a_log_are_no_standstill(set
         await produce(settings, topic, predictions(range(10)), transactional_id=f"{topic}-1")
         await produce(settings, topic, [(None, prediction(11))], transactional_id=f"{topic}-2", abort=True)
         await until_counted(settings, 10)
+        await until_idle(worker)
         await look_for(worker, clock, 2 * TWO_MINUTES)
 
 
@@ -168,25 +187,6 @@ async def test_the_lag_is_that_between_what_is_committed_and_the_end(settings: S
 # ------------------------------------------------------------------------------------------- over HTTP
 
 
-@pytest.mark.integration
-async def test_a_worker_whose_broker_is_gone_lives_and_is_not_ready_until_the_watchdog_has_had_enough(tmp_path: Path):
-    with EmbeddedBroker() as broker:
-        settings = Settings(bootstrap_servers=broker.bootstrap_servers, web_port=0, request_timeout_s=3,
-                            state_dir=tmp_path)  # fmt: skip
-        clock = Clock()
-        async with running_worker(settings, clock=clock) as worker:
-            await worker.ready()
-            assert await get(worker, "/readyz") == (200, "ok\n")
-            broker.stop()
-            await worker.watchdog.look()
-            assert await get(worker, "/healthz") == (200, "ok\n")
-            status, reasons = await get(worker, "/readyz")
-            assert (status, reasons.splitlines()[-1][:18]) == (503, "broker: no answer:")
-            with pytest.raises(StuckError, match="the broker has not moved"):
-                await look_for(worker, clock, 30.0)
-
-
-@pytest.mark.integration
 async def test_readiness_says_what_is_missing_while_a_worker_starts_and_is_true_when_it_is_there(settings: Settings):
     async with running_worker(with_web(settings)) as worker:
         status, reasons = await get(worker, "/readyz")
@@ -201,3 +201,65 @@ async def test_readiness_says_what_is_missing_while_a_worker_starts_and_is_true_
             503, "group: partitions are being assigned\nsaved: totals and states are being read back\n",
         )  # fmt: skip
         worker.app.rebalancing = False
+
+
+# --------------------------------------------------------------------------------------------------- as a process
+
+
+async def answer(settings: Settings, path: str) -> tuple[int, str]:
+    """What a worker process says; 0 where nobody answers."""
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(2)) as session,
+            session.get(f"http://127.0.0.1:{settings.web_port}{path}") as response,
+        ):
+            return response.status, await response.text()
+    except (aiohttp.ClientError, TimeoutError):
+        return 0, ""
+
+
+async def until_answered(settings: Settings, path: str, status: int, text: str = "") -> None:
+    async def answered() -> bool:
+        found, said = await answer(settings, path)
+        return found == status and text in said
+
+    await until(answered)
+
+
+@pytest.mark.integration
+async def test_a_process_in_which_something_stands_still_says_what_and_ends_with_1(tmp_path: Path):
+    with EmbeddedBroker() as broker:
+        said = await asyncio.gather(
+            *(fed(settings_for(broker, tmp_path, action), action) for action in ("hang", "block"))
+        )
+    assert "the agent on hang.predictions has not moved for" in said[0]
+    assert "the event loop does not turn any more" in said[1]
+
+
+@pytest.mark.integration
+async def test_a_process_whose_broker_is_gone_lives_and_is_not_ready(tmp_path: Path):
+    with EmbeddedBroker() as broker:
+        settings = settings_for(broker, tmp_path, "alone")
+        process = await start_worker(settings)
+        await until_answered(settings, "/readyz", 200)
+    await until_answered(settings, "/readyz", 503, "broker: no answer:")
+    assert await answer(settings, "/healthz") == (200, "ok\n")
+    process.kill()
+    await process.communicate()
+
+
+def settings_for(broker: EmbeddedBroker, folder: Path, name: str) -> Settings:
+    return Settings(
+        bootstrap_servers=broker.bootstrap_servers, topic_prefix=f"{name}.", group=name, partitions=1,
+        state_dir=folder / name, web_port=free_port(), request_timeout_s=4,
+    )  # fmt: skip
+
+
+async def fed(settings: Settings, action: str) -> str:
+    """Run a worker with a failpoint, give it a record, and return what it has logged when it has ended with 1."""
+    process = await start_worker(settings, **{VARIABLE: f"{Place.BEFORE_COUNT}={action}"})
+    await until_answered(settings, "/readyz", 200)
+    await produce(settings, settings.topic("predictions"), predictions(range(1)))
+    output, errors = await asyncio.wait_for(process.communicate(), 120)
+    assert process.returncode == EXIT_CRASHED, errors.decode()
+    return (output + errors).decode()
