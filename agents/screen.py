@@ -84,7 +84,7 @@ def signals_table(signals: Sequence[SignalStatus]) -> Table:
     table.add_column("evidence, of what an alarm needs", no_wrap=True)
     for signal in signals:
         bar = Text("not judged", style="dim") if signal.not_judged else evidence_bar(signal.evidence, signal.threshold)
-        table.add_row(short(signal.signal), tier_text(signal.tier), bar)
+        table.add_row(short(signal.name), tier_text(signal.tier), bar)
     return table
 
 
@@ -141,7 +141,7 @@ def models_table(statuses: Iterable[ModelStatus], zone: tzinfo = UTC) -> Table:
     table.add_column("rows", justify="right")
     table.add_column("newest row", no_wrap=True)
     for status in sorted(statuses, key=lambda each: (-each.tier.rank, each.model, each.version, each.stage)):
-        drifted = [short(signal.signal) for signal in status.signals if signal.tier is not Tier.NONE]
+        drifted = [short(signal.name) for signal in status.signals if signal.tier is not Tier.NONE]
         table.add_row(
             status.model,
             status.version,
@@ -168,8 +168,8 @@ def event_line(event: DriftEvent, zone: tzinfo = UTC, before: DriftEvent | None 
     line.append(f"{event.change.value} ", style=style).append(f"{event.tier.value}  ", style=style)
     drifted = [verdict for verdict in event.signals if verdict.tier is not Tier.NONE] or list(event.signals)
     if before is not None and event.change is Change.UPDATED:
-        known = {verdict.signal for verdict in before.signals if verdict.tier is not Tier.NONE}
-        drifted = [verdict for verdict in drifted if verdict.signal not in known] or drifted
+        known = {verdict.name for verdict in before.signals if verdict.tier is not Tier.NONE}
+        drifted = [verdict for verdict in drifted if verdict.name not in known] or drifted
         line.append("and ")
     return line.append(", ".join(verdict_words(verdict) for verdict in drifted[:3]) + _more(drifted, 3))
 
@@ -185,7 +185,7 @@ def verdict_words(verdict: SignalVerdict) -> str:
         change = f"{worst.bin} {worst.expected:.1%} → {worst.actual:.1%}"
     else:
         change = shown_score(verdict)
-    return f"{short(verdict.signal)} ({change})"
+    return f"{short(verdict.name)} ({change})"
 
 
 def request_line(request: RetrainRequest, zone: tzinfo = UTC) -> Text:
@@ -241,9 +241,9 @@ def _worst_verdicts(life: Sequence[DriftEvent]) -> list[SignalVerdict]:
     worst: dict[str, SignalVerdict] = {}
     for event in life:
         for verdict in event.signals:
-            known = worst.get(verdict.signal)
+            known = worst.get(verdict.name)
             if verdict.tier.rank > (0 if known is None else known.tier.rank):
-                worst[verdict.signal] = verdict
+                worst[verdict.name] = verdict
     return list(worst.values())
 
 
@@ -264,7 +264,7 @@ def _sureness(verdict: SignalVerdict, latest: ModelStatus | None) -> Text:
     text = Text(
         f"{verdict.evidence:.1f} nats of evidence, where the false-alarm budget asks for {verdict.threshold:.1f}"
     )
-    now = next((each for each in latest.signals if each.signal == verdict.signal), None) if latest else None
+    now = next((each for each in latest.signals if each.name == verdict.name), None) if latest else None
     if now is not None and now.tier is verdict.tier and now.evidence > verdict.evidence:
         text.append(f"; {now.evidence:,.1f} at the end")
     return text
