@@ -19,12 +19,12 @@ from schemas.outbound import (
     BEYOND_LIMIT,
     Change,
     DriftEvent,
-    DriftKind,
     LabelStatus,
     MetricStatus,
     ModelState,
     ModelStatus,
     RetrainRequest,
+    SegmentStatus,
     SignalStatus,
     SignalVerdict,
     Tier,
@@ -85,6 +85,20 @@ def signals_table(signals: Sequence[SignalStatus]) -> Table:
     for signal in signals:
         bar = Text("not judged", style="dim") if signal.not_judged else evidence_bar(signal.evidence, signal.threshold)
         table.add_row(short(signal.name), tier_text(signal.tier), bar)
+    return table
+
+
+def segments_table(segments: Sequence[SegmentStatus]) -> Table:
+    """Where each segment stands: its share of the rows then and now, and the highest tier of its signals."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("segment", overflow="fold")
+    for name in ("reference", "now"):
+        table.add_column(name, justify="right")
+    table.add_column("tier", width=11)
+    table.add_column("judged", justify="right", no_wrap=True)
+    for each in segments:
+        judged = Text(f"{each.judged} of {each.signals}", style="" if each.judged == each.signals else "dim")
+        table.add_row(each.segment, f"{each.expected_share:.1%}", f"{each.share:.1%}", tier_text(each.tier), judged)
     return table
 
 
@@ -248,12 +262,14 @@ def _worst_verdicts(life: Sequence[DriftEvent]) -> list[SignalVerdict]:
 
 
 def _diagnoses(life: Sequence[DriftEvent]) -> list[DriftEvent]:
-    """The events whose diagnosis knows a kind of drift that none before them knew."""
-    found, known = [], set[DriftKind]()
+    """The events whose diagnosis knows a kind of drift, or takes a signal apart, that none before them did."""
+    found, known = [], set[str]()
     for event in life:
-        if event.diagnosis is not None and not set(event.diagnosis.drifts) <= known:
-            known |= set(event.diagnosis.drifts)
-            found.append(event)
+        if event.diagnosis is not None:
+            told = {*event.diagnosis.drifts, *(check.signal for check in event.diagnosis.mix)}
+            if not told <= known:
+                known |= told
+                found.append(event)
     return found
 
 

@@ -406,7 +406,8 @@ class ModelSpec(Outbound):
             return self
         types = {feature.name: feature.type for feature in self.features}
         if numbers := [name for name in self.segments.fields if types.get(name) is FeatureType.NUMBER]:
-            raise ValueError(f"segments: {', '.join(numbers)} is a number: rows are broken down by categories")
+            raise ValueError(f"segments: {', '.join(numbers)} is a number: rows are broken down by categories; "
+                             "it can be a field of events that is no feature")  # fmt: skip
         known = self.segmentable
         if odd := [signal for signal in self.segments.signals or () if signal not in known]:
             near = get_close_matches(odd[0], known, 1) or get_close_matches(feature_signal(odd[0]), known, 1)

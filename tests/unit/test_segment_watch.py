@@ -8,6 +8,7 @@ from detector.budget import budget_of
 from detector.judge import ModelJudge
 from detector.layout import Layout
 from detector.monitor import Monitor
+from detector.reference import freeze
 from detector.segments.frozen import BorrowedPhases, segment_baselines
 from detector.state import unpack
 from detector.totals import RunningTotal
@@ -49,7 +50,8 @@ def test_a_mix_that_shifts_is_told_from_a_change_within() -> None:
     assert not any(verdict.segment for event in mixed for verdict in event.signals)
     (check,) = [each for each in last.diagnosis.mix if each.signal == "feature:x"]  # type: ignore[union-attr]
     assert check.field == "country"
-    assert check.explained is not None and check.explained > 0.8
+    assert check.explained is not None
+    assert check.explained > 0.8
     shares = {each.segment: (each.expected_share, each.actual_share) for each in check.segments}
     assert abs(shares["country=US"][0] - SHARES[-1]) < 0.02
     assert shares["country=US"][1] > 0.2
@@ -59,7 +61,8 @@ def test_a_mix_that_shifts_is_told_from_a_change_within() -> None:
 def test_a_change_within_the_largest_segment_is_no_mix() -> None:
     events = watch(SPEC, changed=60, shifted="DE", by=2.0)
     (check,) = [each for each in events[-1].diagnosis.mix if each.signal == "feature:y"]  # type: ignore[union-attr]
-    assert check.explained is not None and check.explained < 0.2
+    assert check.explained is not None
+    assert check.explained < 0.2
     assert "within segments of" in events[-1].diagnosis.explanation  # type: ignore[union-attr]
     inside = decomposed_by(SPEC, "country", changed=60, shifted="DE", by=2.0)
     assert max(inside, key=inside.__getitem__) == "country=DE"
@@ -144,15 +147,13 @@ def test_a_segment_is_expected_to_have_the_season_of_the_whole() -> None:
 def test_segments_are_compared_with_their_own_rows_of_the_reference() -> None:
     layout = Layout(SPEC)
     monitor = Monitor(SPEC, layout, Stage.PRODUCTION)
-    baselines = segment_baselines(SPEC, layout, list(monitor._references))  # noqa: SLF001
+    baselines = segment_baselines(SPEC, layout, list(monitor._references))
     rows = [int(sum(each.phases[-1])) for each in baselines[0 : 2 * len(COUNTRIES) : 2]]
     assert np.allclose(np.array(rows) / 8_000, SHARES, atol=0.02)
 
 
 def without_segments(spec: ModelSpec) -> ModelSpec:
     """The same model with nothing broken down."""
-    from detector.reference import freeze
-
     plain = spec.model_copy(update={"segments": None})
     rows = Traffic(999).rows(spec, 8_000)
     return freeze(plain, type(rows)(rows.source, rows.offsets, rows.times, rows.stages, rows.columns[:2]), "test")
@@ -178,8 +179,8 @@ def decomposed_by(spec: ModelSpec, field: str, **rows: object) -> dict[str, floa
     play(spec, traffic, 100, judge, total)
     changed = int(str(rows.pop("changed")))
     play(spec, traffic, changed, judge, total, **rows)
-    monitor = judge._monitor(Stage.PRODUCTION)  # noqa: SLF001
-    found = monitor._segments.decompositions(monitor._readings[1], 1)  # type: ignore[union-attr]  # noqa: SLF001
+    monitor = judge._monitor(Stage.PRODUCTION)
+    found = monitor._segments.decompositions(monitor._readings[1], 1)  # type: ignore[union-attr]
     (parts,) = [(group, each) for group, each in found if group.name == field]
     return dict(zip(parts[0].names, parts[1].within.tolist(), strict=False))
 
