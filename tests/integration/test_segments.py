@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from agents.registry import Registry
 from agents.settings import Settings
 from agents.topics import ensure_topics
 from agents.worker import running_worker
@@ -56,8 +57,6 @@ async def feed(settings: Settings, start: int, stop: int, partitions: int = 1) -
 
 async def spec_in_force(settings: Settings) -> ModelSpec:
     """The spec with the reference that was frozen from the stream."""
-    from agents.registry import Registry
-
     async with Registry(settings) as registry:
         found = registry.lookup("m", "1")
     assert found is not None
