@@ -18,6 +18,7 @@ totals subtract exactly: with z = (x - center) / scale of the reference, clipped
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from typing import Final, cast
 
 import numpy as np
@@ -58,6 +59,9 @@ class Layout:
     ----------
     spec
         A spec with a frozen reference.
+    counted
+        Numbers of the segments that are counted; None: all. What is counted from which offset on must be the same for
+        whoever continues a total (docs/decisions/0017).
 
     Attributes
     ----------
@@ -84,7 +88,7 @@ class Layout:
         If the spec has no frozen reference, bins whose edges are none, or more segments than can be judged.
     """
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, *, counted: Container[int] | None = None) -> None:
         frozen = spec.reference.frozen
         if frozen is None:
             raise ValueError(f"{spec.model} {spec.version} has no reference yet: nothing can be counted")
@@ -118,7 +122,7 @@ class Layout:
         if self.segments is not None:
             check_size(self.segments, [binner.width for binner in self.binners])
             self.segment_width = self.slices[self.segments.signals[-1]].stop
-            self._by_segment = SegmentCounter(self.segments, self.segment_width, self.slices, self.binners)
+            self._by_segment = SegmentCounter(self.segments, self.slices, self.binners, counted)
 
     def _number(self, signal: int, place: int, numbers: int) -> NumberSignal:
         moments = self.slices[-1].stop

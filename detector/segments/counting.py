@@ -6,7 +6,7 @@ the judged signals' are counted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,15 +26,25 @@ class SegmentCounter:
     ----------
     table
         The segments.
-    width
-        Length of a segment's vector.
     slices, binners
-        Where the bins of each signal stand in it, and which they are.
+        Where the bins of each signal stand in a vector, and which they are.
+    counted
+        Numbers of the segments that are counted; None: all.
     """
 
-    def __init__(self, table: SegmentTable, width: int, slices: Sequence[slice], binners: Sequence[Binner]) -> None:
-        self._table, self._width, self._slices, self._binners = table, width, slices, binners
+    def __init__(
+        self,
+        table: SegmentTable,
+        slices: Sequence[slice],
+        binners: Sequence[Binner],
+        counted: Container[int] | None = None,
+    ) -> None:
+        self._slices, self._binners = slices, binners
+        self._width = slices[table.signals[-1]].stop
         self._judged = frozenset(table.signals)
+        numbers = (number for group in table.groups for number in group.numbers)
+        self._counted = frozenset(number for number in numbers if counted is None or number in counted)
+        self._groups = [group for group in table.groups if not self._counted.isdisjoint(group.numbers)]
 
     def count(self, rows: Rows, rows_at: int, lines: Sequence[int], places: Ints) -> dict[SegmentKey, Vector]:
         """Count a block; segments without rows are left out.
@@ -53,7 +63,7 @@ class SegmentCounter:
         kept = [line for line, signal in enumerate(lines) if signal in self._judged]
         judged = places if len(kept) == len(lines) else places[kept]
         counted: dict[SegmentKey, Vector] = {}
-        for group in self._table.groups:
+        for group in self._groups:
             signal = group.signal
             if signal in lines:
                 bins = places[lines.index(signal)] - self._slices[signal].start
@@ -79,6 +89,6 @@ class SegmentCounter:
         counted = {}
         for code in np.flatnonzero(rows).tolist():
             stage, segment = divmod(code, sorts)
-            if segment < sorts - 1:
+            if group.first + segment in self._counted and segment < sorts - 1:
                 counted[STAGES[stage], group.first + segment] = vectors[code].copy()
         return counted

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agents.baseline import Collecting
+from detector.baseline import rows_of
 from detector.layout import Layout
 from detector.rows import INVALID, Source
 from detector.totals import RunningTotal
@@ -83,6 +85,21 @@ def test_where_features_have_a_stream_of_their_own_shares_are_counted_there_and_
     assert features.columns[-1] == ["DE"]
     assert predictions.columns[-1] is None
     assert predictions.known(len(spec.signals) - 1) == ["DE"]
+
+
+def test_forwarded_predictions_of_such_a_model_still_know_theirs() -> None:
+    spec = spec_of(
+        *numbers("x"),
+        prediction={"output": "score"},
+        features_from=FeaturesFrom.FEATURES,
+        segments={"fields": ["country"]},
+    )
+    rows = rows_in(spec, {"model": "m", "version": "1", "segments": {"country": "DE"}, "score": 0.5})
+    collecting = Collecting(spec, spec.hash, "predictions", 0)
+    collecting.add(rows, 101)
+    back = rows_of(spec, Source.PREDICTIONS, collecting.take())
+    assert back.columns[-1] is None
+    assert back.known(len(spec.signals) - 1) == ["DE"]
 
 
 LABELLED = frozen_of(

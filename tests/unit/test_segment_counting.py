@@ -113,6 +113,11 @@ def test_a_total_of_segments_is_the_same_however_its_rows_were_cut(country: list
     assert together.profile.segments
 
 
+def test_only_some_segments_can_be_counted_and_keep_their_numbers() -> None:
+    some = Layout(SPEC, counted={1, 3}).count(rows(["DE", "FR", "FR"], ["free", "pro", "free"]))
+    assert counted(some) == {"country=FR": 2, "plan=free": 2}
+
+
 def test_a_profile_with_segments_reads_back_as_it_was() -> None:
     profile = LAYOUT.count(rows(["DE", "ES"], ["free", "pro"]))
     text = profile.encode()
