@@ -30,6 +30,9 @@ from schemas.outbound import (
     Tier,
 )
 
+MIXED: Final = 0.5
+"""From this share on, that a change is one of the mix of segments is shown as news."""
+
 TIER_STYLES: Final = {
     Tier.NONE: "green",
     Tier.MINOR: "yellow",
@@ -262,11 +265,14 @@ def _worst_verdicts(life: Sequence[DriftEvent]) -> list[SignalVerdict]:
 
 
 def _diagnoses(life: Sequence[DriftEvent]) -> list[DriftEvent]:
-    """The events whose diagnosis knows a kind of drift, or takes a signal apart, that none before them did."""
+    """The events whose diagnosis knows a kind of drift, or the mix behind a signal, that none before them did."""
     found, known = [], set[str]()
     for event in life:
         if event.diagnosis is not None:
-            told = {*event.diagnosis.drifts, *(check.signal for check in event.diagnosis.mix)}
+            told = {
+                *event.diagnosis.drifts,
+                *(each.signal for each in event.diagnosis.mix if (each.explained or 0) >= MIXED),
+            }
             if not told <= known:
                 known |= told
                 found.append(event)

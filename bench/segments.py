@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
+import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
@@ -35,6 +36,7 @@ TRIES: Final = 5
 RUN_RECORDS: Final = 1_000
 STEP_ROWS: Final = 512
 """Rows between two totals that are judged."""
+MEMORY_STEPS: Final = 40
 FIELDS: Final = (0, 1, 2)
 START: Final = 1_714_564_800.0
 
@@ -51,14 +53,19 @@ def measure(shape: Shape, runs: int, steps: int) -> dict[str, float]:
     rows = runs * RUN_RECORDS
     total.add(decoded[0], prepared[0].next_offset)
     event = total.to_event()
-    judging, state = _judge(spec, layout, shape, steps)
+    _, judging = _judged(spec, layout, shape, steps)
+    tracemalloc.start()
+    judge, _ = _judged(spec, layout, shape, MEMORY_STEPS)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
     return {
         "segments": 0 if layout.segments is None else len(layout.segments),
         "decode_us_per_row": round(decoding / rows * 1e6, 3),
         "count_us_per_row": round(counting / rows * 1e6, 3),
         "judge_ms_per_step": round(judging * 1e3, 2),
         "total_bytes": len(codec.encode(event)),
-        "state_bytes": state,
+        "judge_bytes": held,
+        "state_bytes": len(judge.state()),
     }
 
 
@@ -72,8 +79,8 @@ def _fastest(work: Callable[[], T]) -> tuple[float, T]:
     return min(tries), made
 
 
-def _judge(spec: ModelSpec, layout: Layout, shape: Shape, steps: int) -> tuple[float, int]:
-    """Processor time of a step, and the size of what is saved."""
+def _judged(spec: ModelSpec, layout: Layout, shape: Shape, steps: int) -> tuple[ModelJudge, float]:
+    """Judge some steps, and return the processor time of one."""
     judge, total, decoder = ModelJudge(spec), RunningTotal(layout, "predictions", 0), _decoder(spec, layout)
     spent = 0.0
     for run in _runs(shape, steps, STEP_ROWS):
@@ -82,7 +89,7 @@ def _judge(spec: ModelSpec, layout: Layout, shape: Shape, steps: int) -> tuple[f
         began = time.process_time()
         judge.fold(event)
         spent += time.process_time() - began
-    return spent / steps, len(judge.state())
+    return judge, spent / steps
 
 
 def _decoder(spec: ModelSpec, layout: Layout) -> RunDecoder:

@@ -18,7 +18,7 @@ class ProfilePart(Outbound):
     """Hour of the day or of the week; 0 where the spec has no seasonality, and for segments."""
     segment: int | None = None
     """Number of a segment, whose rows are counted in the phases too: those of the first field by frequency in the
-    reference, then ``other``, then those of the next. Null: all rows of the phase."""
+    reference, then ``other`` if it has others, then those of the next. Null: all rows of the phase."""
     counts: str
     """As ``detector.profile`` encodes it (base64)."""
 

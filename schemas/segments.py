@@ -24,8 +24,8 @@ class SegmentSpec(Outbound):
     """By what the rows of a model are broken down.
 
     A field's values come from the feature of that name, if there is one, and else from the ``segments`` of an event.
-    The most frequent in the reference are segments, all others together are one more. So which there are never changes
-    within a version.
+    The most frequent in the reference are segments, and all others together are one more, if it has others. So which
+    there are never changes within a version.
     """
 
     fields: tuple[FeatureName, ...] = Field(min_length=1, max_length=8)

@@ -20,8 +20,12 @@ MOST_SIGNALS: Final = 5
 """Signals of an incident that are taken apart, those that come first in it."""
 MOST_SEGMENTS: Final = 5
 """Segments named of each."""
+MOST_SAID: Final = 2
+"""Signals of which it is said in the sentence for people."""
 MOSTLY: Final = 0.7
 """From this share on a change is said to be one of the mix; from as much of the rest on, one within segments."""
+ALONE: Final = 1.5
+"""So many times its share of the rows, and half of all, a segment must have of a change to be named for it."""
 NO_SEGMENT: Final = "none"
 """What rows are in whose field is missing or invalid."""
 
@@ -95,7 +99,7 @@ def _sentences(firing: Sequence[SignalVerdict], checks: Sequence[MixCheck]) -> s
         first = alone[0]
         more = f" and {len(alone) - 1} more" if len(alone) > 1 else ""
         said.append(f"{_short(first.signal)} changed in {first.segment}{more}, which the whole hides")
-    said += [_of_check(check) for check in checks if check.explained is not None]
+    said += [_of_check(check) for check in checks if check.explained is not None][:MOST_SAID]
     mixes = [verdict.signal.removeprefix(SEGMENT) for verdict in firing if verdict.signal.startswith(SEGMENT)]
     if mixes and not said:
         said.append(f"the segments of {mixes[0]} have other shares, and nothing is seen to have changed within them")
@@ -109,10 +113,11 @@ def _of_check(check: MixCheck) -> str:
         shares = f"{moved.segment} {moved.expected_share:.0%} -> {moved.actual_share:.0%}"
         return f"{explained:.0%} of the change of {signal} is the mix of {check.field} ({shares})"
     most = max(check.segments, key=lambda each: each.within)
-    inside = f"{most.within:.0%} of it in {most.segment}"
+    is_alone = most.within >= max(0.5, ALONE * most.actual_share)
+    inside = f" ({most.within:.0%} of it in {most.segment})" if is_alone else ""
     if explained <= 1 - MOSTLY:
-        return f"{signal} changed within segments of {check.field} ({inside})"
-    return f"{explained:.0%} of the change of {signal} is the mix of {check.field}, the rest within ({inside})"
+        return f"{signal} changed within segments of {check.field}{inside}"
+    return f"{explained:.0%} of the change of {signal} is the mix of {check.field}, the rest within segments{inside}"
 
 
 def _short(signal: str) -> str:

@@ -1,4 +1,4 @@
-"""The segments of a frozen reference: the categories of each field's signal, and one for all others."""
+"""The segments of a frozen reference: the categories of each field's signal, and one for all others if it had any."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.segments import SEGMENT
 Ints = NDArray[np.int64]
 
 OTHER: Final = "other"
-"""What the segment of all values without a segment of their own is called."""
+"""What the segment of all values without a segment of their own is called; there is one if the reference had some."""
 MOST_CELLS: Final = 16_384
 """Bins of all signals of all segments together: they are judged and saved with the model."""
 
@@ -33,9 +33,9 @@ class SegmentGroup:
     first
         Number of the first segment.
     values
-        What the rows of each segment have in the field; the last is ``other``.
+        What the rows of each segment have in the field; the last may be ``other``.
     of_bin
-        (B,) by bin of the signal: which of its segments the rows are in, ``len(values)`` for none (missing, invalid).
+        (B,) by bin of the signal: which of its segments the rows are in, ``len(values)`` for none.
     """
 
     name: str
@@ -117,9 +117,12 @@ def _group(signal: str, index: int, first: int, bins: object) -> SegmentGroup:
     if not isinstance(bins, CategoryBins):
         raise ValueError(f"{signal} must have categories")
     own = len(bins.categories)
-    # other and unseen are one segment; missing and invalid are none
-    of_bin = np.array([*range(own), own, own, own + 1, own + 1], dtype=np.int64)
-    return SegmentGroup(signal.removeprefix(SEGMENT), index, first, (*bins.categories, OTHER), of_bin)
+    has_other = bool(bins.other) or own == 0
+    values = (*bins.categories, *([OTHER] if has_other else []))
+    # `other` and `unseen` are one segment, if there is one for them; missing and invalid are in none
+    rest = own if has_other else len(values)
+    of_bin = np.array([*range(own), rest, rest, len(values), len(values)], dtype=np.int64)
+    return SegmentGroup(signal.removeprefix(SEGMENT), index, first, values, of_bin)
 
 
 def check_size(table: SegmentTable, widths: Sequence[int]) -> None:

@@ -1,7 +1,7 @@
 """The signals of all segments: what the monitor keeps of them beside those of the whole.
 
 They have an evidence engine of their own, which is the same, and steps of their own: as many of the monitor's as hold
-about ``steps.min_rows`` for each segment of a field, at the most `MOST_STEPS`. A signal of a segment is named, and so
+about ``steps.min_rows`` for each segment of a field, at least `FEWEST_STEPS` and at the most `MOST_STEPS`. A signal of a segment is named, and so
 is a member of the incident, while its tier is higher than that of the same signal of the whole: what the whole shows,
 it shows better. Of each signal at most `MOST_NAMED` segments are, and those that are stay as long as they have a tier.
 """
@@ -28,11 +28,13 @@ from detector.segments.mix import Decomposition, MixCounts, decompose
 from detector.segments.table import SegmentGroup, SegmentTable
 from detector.steps import OpenStep
 from detector.tiers import Tiers
-from schemas.model_spec import ModelSpec, NumberBins
+from schemas.model_spec import ModelSpec, NumberBins, feature_signal
 from schemas.outbound import SegmentStatus, SignalStatus, SignalVerdict, Tier
+from schemas.segments import PAIR
 
+FEWEST_STEPS: Final = 4
 MOST_STEPS: Final = 8
-"""Of the monitor's between two of the segments'."""
+"""Of the monitor's in one of the segments': a step costs by the signal, and segments have many."""
 MOST_NAMED: Final = 3
 """Segments named of a signal."""
 
@@ -107,7 +109,7 @@ class SegmentWatch:
             self._open.segments[number] = vector if before is None else before + vector
         self._open.rows += rows
         self._waited += 1
-        if self._open.rows < self._needed and self._waited < MOST_STEPS:
+        if self._waited < (FEWEST_STEPS if self._open.rows >= self._needed else MOST_STEPS):
             return
         self.readings = self._engine.step(self._by_phase(self._open))
         self._open, self._waited = OpenStep(), 0
@@ -162,13 +164,19 @@ class SegmentWatch:
         return said.model_copy(update={"segment": key.segment})
 
     def decompositions(self, reading: SignalReading, signal: int) -> list[tuple[SegmentGroup, Decomposition]]:
-        """Take the change of a signal of the whole apart by each field; none where it is not judged in segments."""
+        """Take the change of a signal of the whole apart by each field; none where it is not judged in segments.
+
+        Not by itself: the feature by which rows are broken down is all mix.
+        """
         if signal not in self._table.signals or reading.rows <= 0:
             return []
         where = self._slices[self._table.signals.index(signal)]
         ever = self._whole[signal].phases[WHOLE].astype(np.float64)
         costs, found = self._whole[signal].losses, []
+        name = self._layout.signals[signal]
         for group in self._table.groups:
+            if name in map(feature_signal, group.name.split(PAIR)):
+                continue
             before = self._reference[group.first : group.numbers.stop, where]
             before = np.vstack([before, np.maximum(ever - before.sum(axis=0), 0.0)])
             now = self._mix.of(reading.half_life, group.numbers, where)

@@ -95,7 +95,7 @@ async def test_the_reference_from_the_stream_chooses_segments_and_drift_in_one_i
     events = await drift_events(settings)
     assert {verdict.name for event in events for verdict in event.signals} == {"feature:x in country=US"}
     status = (await statuses(settings))["m/1/production"]
-    assert [each.segment for each in status.segments] == ["country=DE", "country=FR", "country=US", "country=other"]
+    assert [each.segment for each in status.segments] == ["country=DE", "country=FR", "country=US"]
     await assert_segments_equal_the_input(settings)
 
 

@@ -26,7 +26,7 @@ REFERENCE = {
 }
 SPEC = frozen_of(PLAIN, REFERENCE)
 LAYOUT = Layout(SPEC)
-NAMES = ("country=DE", "country=FR", "country=other", "plan=free", "plan=pro", "plan=other")
+NAMES = ("country=DE", "country=FR", "country=other", "plan=free", "plan=pro")
 
 
 def rows(country: list[str | None], plan: list[str | None] | None = None, spec: ModelSpec = SPEC) -> Rows:
@@ -51,6 +51,10 @@ def test_a_row_counts_in_one_segment_of_each_field() -> None:
 
 def test_what_the_reference_never_had_is_other_too() -> None:
     assert counted(LAYOUT.count(rows(["XX", "IT"]))) == {"country=other": 2}
+
+
+def test_where_the_reference_had_no_others_what_it_never_had_is_in_no_segment() -> None:
+    assert counted(LAYOUT.count(rows(["DE"], ["gold"]))) == {"country=DE": 1}
 
 
 def test_rows_whose_field_is_missing_or_invalid_are_in_none_of_its_segments() -> None:
