@@ -1,9 +1,10 @@
 """The signals of all segments: what the monitor keeps of them beside those of the whole.
 
 They have an evidence engine of their own, which is the same, and steps of their own: as many of the monitor's as hold
-about ``steps.min_rows`` for each segment of a field, at least `FEWEST_STEPS` and at the most `MOST_STEPS`. A signal of a segment is named, and so
-is a member of the incident, while its tier is higher than that of the same signal of the whole: what the whole shows,
-it shows better. Of each signal at most `MOST_NAMED` segments are, and those that are stay as long as they have a tier.
+about ``steps.min_rows`` for each segment of a field, at least `FEWEST_STEPS` and at the most `MOST_STEPS`. A signal of
+a segment is named, and so is a member of the incident, while its tier is higher than that of the same signal of the
+whole: what the whole shows, it shows better. Of each signal at most `MOST_NAMED` segments are, and those that are stay
+as long as they have a tier.
 """
 
 from __future__ import annotations
