@@ -100,7 +100,7 @@ def _layout(spec: ModelSpec) -> Layout | None:
     if spec.reference.frozen is None:
         return None
     layout = Layout(spec)
-    Profile.decode(spec.reference.frozen.profile, layout.width)
+    Profile.decode(spec.reference.frozen.profile, layout.width, layout.segment_width)
     for sample in spec.reference.frozen.sample or ():
         decode_reference(layout, sample)
     return layout

@@ -96,7 +96,7 @@ def asks(event: DriftEvent) -> bool:
 def retrain_request(event: DriftEvent, time: datetime, cooldown: timedelta) -> RetrainRequest:
     """Make the request of an incident, at event time ``time``; the same incident always gets the same id."""
     dedup_key = f"retrain/{event.incident_id}"
-    signals = tuple(verdict.signal for verdict in event.signals if verdict.tier is not Tier.NONE)
+    signals = tuple(verdict.name for verdict in event.signals if verdict.tier is not Tier.NONE)
     return RetrainRequest(
         id=hashlib.sha256(dedup_key.encode()).hexdigest()[:32],
         dedup_key=dedup_key,

@@ -34,6 +34,7 @@ from agents.runs import Run
 from agents.seals import NewerFormatError
 from agents.statelog import report_damage
 from detector.rows import Column, Rows, Source, signal_types
+from detector.segments.values import segment_columns
 from detector.state import NewerStateError
 from schemas.model_spec import FeatureType, ModelSpec
 from schemas.performance import OutcomeSpec
@@ -283,9 +284,10 @@ def joined_rows(spec: ModelSpec, matches: Sequence[Match]) -> Rows:
     """Make outcome rows of matches of one model version; there is at least one.
 
     A row has the time and the stage of its prediction, as in a file that holds both, and the offset of the record that
-    completed it. Its context is the prediction, and the features where they have waited too.
+    completed it. Its context is the prediction, the features where they have waited too, and its segments.
     """
     predictions = [decode_payload(match.prediction.payload) for match in matches]
+    fields = _taken_fields(spec, predictions)
     labels = [decode_payload(match.label.payload) for match in matches]
     types = signal_types(spec)
     count = len(spec.features)
@@ -298,6 +300,8 @@ def joined_rows(spec: ModelSpec, matches: Sequence[Match]) -> Rows:
     if count and all(len(each) == count + 2 for each in predictions):
         values = zip(*(each[2:] for each in predictions), strict=True)
         context[:count] = [_restored(kind, column) for kind, column in zip(types, values, strict=False)]
+    if spec.segments is not None:
+        context[-len(spec.segment_signals) :] = segment_columns(spec, (), fields)
     times = np.array([match.prediction.time for match in matches])
     return Rows(
         Source.OUTCOMES,
@@ -309,6 +313,16 @@ def joined_rows(spec: ModelSpec, matches: Sequence[Match]) -> Rows:
         lags=np.array([match.label.time for match in matches]) - times,
         joined=True,
     )
+
+
+def _taken_fields(spec: ModelSpec, predictions: Sequence[list[Any]]) -> dict[str, Column]:
+    """Take the values of the fields, by which rows are broken down, off the ends of the payloads."""
+    if spec.segments is None:
+        return {}
+    nothing: list[None] = [None] * len(spec.segments.fields)
+    values = [each.pop() if isinstance(each[-1], list) else nothing for each in predictions]
+    columns = map(list, zip(*values, strict=True))
+    return dict(zip(spec.segments.fields, columns, strict=True))
 
 
 def _restored(kind: FeatureType, values: Sequence[Any]) -> Column:

@@ -8,7 +8,8 @@ of 10^-11.
 ==========  ==============================================================================================
 payload     msgpack of
 ==========  ==============================================================================================
-prediction  ``[watched value, predicted class or null]``, and the features where they wait too
+prediction  ``[watched value, predicted class or null]``, and the features where they wait too; where rows are
+            broken down, last a list of the values of the fields
 label       the label as it came
 ==========  ==============================================================================================
 """
