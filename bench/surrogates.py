@@ -53,18 +53,19 @@ Job = tuple[str, tuple[Any, ...]]
 
 
 def jobs_of(options: argparse.Namespace) -> list[Job]:
-    """List what is to be played."""
+    """List what is to be played: the first seed of everything, then the second: a run may be stopped at any."""
     names = tuple(name for name in RIVALS if options.all or name not in SLOW)
-    jobs: list[Job] = []
+    jobs: list[tuple[int, Job]] = []
     if options.data is not None:
         data = str(options.data)
         episodes = [(data, name, seed, late) for seed in range(options.episodes) for name in FILES for late in LATE]
-        jobs += [("swaps", each) for each in episodes]
-        jobs += [("rivals", (*each, names)) for each in episodes]
-    jobs += [("generator", (name, seed)) for seed in range(options.generated) for name in CHANGES]
-    jobs += [(part, (seed,)) for seed in range(options.seeds) for part in WITHIN]
-    jobs += [("quiet", (kind.value, seed, options.windows)) for seed in range(options.streams) for kind in QUIET_KINDS]
-    return [job for job in jobs if job[0] in options.only]
+        jobs += [(each[2], ("swaps", each)) for each in episodes]
+        jobs += [(each[2], ("rivals", (*each, names))) for each in episodes]
+    jobs += [(seed, ("generator", (name, seed))) for seed in range(options.generated) for name in CHANGES]
+    jobs += [(seed, (part, (seed,))) for seed in range(options.seeds) for part in WITHIN]
+    quiets = [(seed, kind.value) for seed in range(options.streams) for kind in QUIET_KINDS]
+    jobs += [(seed, ("quiet", (kind, seed, options.windows))) for seed, kind in quiets]
+    return [job for _, job in sorted(jobs, key=lambda each: each[0]) if job[0] in options.only]
 
 
 class Kept:
