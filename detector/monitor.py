@@ -22,17 +22,20 @@ from detector.incidents import IncidentChange, Incidents, Member, Watched
 from detector.layout import Layout
 from detector.limits import Limits
 from detector.means import RecentMeans
-from detector.onsets import Mark, Onsets
+from detector.onsets import Mark, Onsets, earliest
 from detector.readings import SignalReading
 from detector.recent import HALF_LIVES
 from detector.reference import baselines
 from detector.reports import PerformanceReport
+from detector.segments.diagnosis import with_mix
+from detector.segments.watch import segment_watch
 from detector.steps import OpenStep, PaneCounts, StepClock
 from detector.surrogates.signals import SurrogateSignals
 from detector.tiers import Tiers
 from schemas.model_spec import ModelSpec, OffsetRange, Stage, performance_signal
 from schemas.outbound import (
     Change,
+    Diagnosis,
     DriftEvent,
     DriftKind,
     Family,
@@ -96,10 +99,13 @@ class Monitor:
         scope = f"{spec.model}/{spec.version}/{stage}/{layout.spec_hash}"
         weights = importances(spec)
         self._limits = Limits(layout, log_threshold=self._threshold)
+        self._segments = segment_watch(spec, layout, references)
         self._report = PerformanceReport(layout)
         self._measured: tuple[MetricStatus, ...] | None = None
         members = [Watched(each.name, weights[each.name], each.opens) for each in watched_for]
         members += [Watched(name) for name in self._limits.names]
+        self._in_whole = len(members)
+        members += self._segments.watched() if self._segments is not None else []
         self._incidents = Incidents(scope, Family.DRIFT, members)
         self._readings: Sequence[SignalReading] = self._beside(self._engine.step({}))
         self._steps: deque[Step] = deque(maxlen=STEPS_NAMED)
@@ -120,8 +126,11 @@ class Monitor:
         if not self._clock.closes(self._layout.step_rows(self._open_step.whole)):
             return []
         step = self._close()
+        now = Mark(self._clock.now, offsets)
         self._judge(step)
-        change = self._decide(Mark(self._clock.now, offsets))
+        if self._segments is not None:
+            self._segments.step(step, now)
+        change = self._decide(now)
         return [] if change is None else [self._emit(change, offsets)]
 
     # ---------------------------------------------------------------------------- the five stations of the path
@@ -168,18 +177,27 @@ class Monitor:
                 continue
             self._engine.reset(index, above=tier.rank)
             self._chosen.reset(index)
-        limits = self._limits.readings()
+        tiers = [*self._tiers.current, *(limit.tier for limit in self._limits.readings())]
+        readings = [*self._readings, *self._limits.signals()]
+        if self._segments is not None:
+            tiers += self._segments.tiers(tiers)
+            readings += self._segments.readings
         change = self._incidents.update(
-            [*self._tiers.current, *(limit.tier for limit in limits)],
-            [*self._readings, *self._limits.signals()],
+            tiers,
+            readings,
             step=self._judged_steps,
             moment="/".join(f"{each.topic}:{each.partition}:{each.to_offset}" for each in now.offsets),
             time=math.nan if now.time is None else now.time,
         )
         if change is not None and change.change is Change.OPENED:
-            names = {member.name for member in change.incident.members} & set(self._layout.signals)
-            self._onset = self._onsets.earliest(sorted(names)) if names else now
+            self._onset = self._onset_of(sorted(member.name for member in change.incident.members), now)
         return change
+
+    def _onset_of(self, members: Sequence[str], now: Mark) -> Mark:
+        """Say where the first change among an incident's members began."""
+        known = [self._onsets, *([] if self._segments is None else [self._segments.onsets])]
+        named = [(onsets, [name for name in members if name in onsets.marks]) for onsets in known]
+        return earliest([onsets.earliest(names) for onsets, names in named if names], otherwise=now)
 
     def _emit(self, change: IncidentChange, offsets: tuple[OffsetRange, ...]) -> DriftEvent:
         """Say what happened, with everything that is needed to understand and to recompute it."""
@@ -211,7 +229,7 @@ class Monitor:
             signals=verdicts,
             signals_watched=watched(self._spec),
             performance=self._metrics() if any(v.kind is DriftKind.PERFORMANCE for v in verdicts) else (),
-            diagnosis=self._surrogates.diagnosis(verdicts, self._readings),
+            diagnosis=self._diagnosis(verdicts),
             surely_drifted=surely_drifted(self._readings, self._threshold),
             lineage=Lineage(
                 spec_hash=self._layout.spec_hash,
@@ -225,7 +243,16 @@ class Monitor:
         """Put all readings in their order: the engine's, or River's detectors' in their place, then the surrogates'."""
         return [*self._chosen.overlay(readings), *self._surrogates.readings]
 
+    def _diagnosis(self, verdicts: Sequence[SignalVerdict]) -> Diagnosis | None:
+        """Say which drift it is, as far as surrogates and segments can tell."""
+        diagnosis = self._surrogates.diagnosis(verdicts, self._readings)
+        if self._segments is None:
+            return diagnosis
+        return with_mix(diagnosis, self._segments, self._layout.signals, verdicts, self._readings)
+
     def _verdict(self, member: Member) -> SignalVerdict:
+        if self._segments is not None and member.index >= self._in_whole:
+            return self._segments.verdict(member.index - self._in_whole, member)
         if member.name in self._limits.names:
             return self._limits.verdict(member)
         if member.index >= len(self._references):
@@ -272,13 +299,17 @@ class Monitor:
                 )
                 for reading, tier in zip(self._readings, self._tiers.current, strict=True)
             )
-            + self._limits.statuses(),
+            + self._limits.statuses()
+            + (self._segments.statuses() if self._segments is not None else ()),
+            "segments": self._segments.standing(self._readings) if self._segments is not None else (),
             "performance": self._metrics(),
         }
 
     def state(self) -> dict[str, Any]:
         """Everything a successor needs, for ``detector.state``."""
+        by_segment = {} if self._segments is None else {"segments": self._segments.state()}
         return {
+            **by_segment,
             "open_step": self._open_step.state(),
             "clock": self._clock.state(),
             "engine": self._engine.state(),
@@ -306,6 +337,8 @@ class Monitor:
         self._tiers.restore(state["tiers"])
         self._limits.restore(state.get("limits", {}))
         self._report.restore(state.get("report", {}))
+        if self._segments is not None:
+            self._segments.restore(state["segments"])
         self._measured = None
         self._means.restore(state["means"])
         self._onsets.restore(state["onsets"])
