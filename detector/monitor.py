@@ -11,18 +11,22 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any, Final
 
 from detector.budget import threshold_of
 from detector.chosen import ChosenDetectors
 from detector.evidence import EvidenceEngine
+from detector.expectation import WHOLE
 from detector.explain import explain, importances, summarise, surely_drifted, watched
 from detector.incidents import IncidentChange, Incidents, Member, Watched
 from detector.layout import Layout
 from detector.limits import Limits
+from detector.lineage import Evidence, Trail, evidence_of, seeds_of
 from detector.means import RecentMeans
 from detector.onsets import Mark, Onsets
+from detector.ragged import Ragged
 from detector.readings import SignalReading
 from detector.recent import HALF_LIVES
 from detector.reference import baselines
@@ -96,6 +100,9 @@ class Monitor:
         scope = f"{spec.model}/{spec.version}/{stage}/{layout.spec_hash}"
         weights = importances(spec)
         self._limits = Limits(layout, log_threshold=self._threshold)
+        self._trail = Trail(
+            len(references), len(self._surrogates), Ragged([len(each.phases[WHOLE]) for each in references])
+        )
         self._report = PerformanceReport(layout)
         self._measured: tuple[MetricStatus, ...] | None = None
         members = [Watched(each.name, weights[each.name], each.opens) for each in watched_for]
@@ -148,7 +155,9 @@ class Monitor:
 
         Surrogates have seen some of the rows in full.
         """
-        self._limits.step(step.whole, self._burst() if self._limits.names else 1.0)
+        burst = self._burst() if self._limits.names else 1.0
+        self._trail.begin(self._engine, self._limits, burst, self._evidence())
+        self._limits.step(step.whole, burst)
         self._report.add(step.whole)
         self._measured = None
         by_phase = {phase: self._layout.signal_counts(vector) for phase, vector in step.parts.items()}
@@ -218,8 +227,24 @@ class Monitor:
                 driftline=VERSION,
                 offsets=offsets,
                 steps=tuple(self._steps),
+                reference_hash=self._reference_hash,
+                evidence=self._trail.told(incident.members, [*self._readings, *self._limits.signals()]),
+                seeds=seeds_of(self._spec),
             ),
         )
+
+    def _evidence(self) -> list[Evidence]:
+        """Evidence of every signal as it stands between two steps, in the order of an incident's members."""
+        evidence = evidence_of(self._engine.evidence)
+        for index, reading in enumerate(self._chosen.overlay(self._readings[: len(evidence)])):
+            if reading.detector is not None:
+                evidence[index] = reading.evidence
+        return [*evidence, *self._surrogates.evidence(), *self._limits.evidence()]
+
+    @cached_property
+    def _reference_hash(self) -> str | None:
+        frozen = self._spec.reference.frozen
+        return None if frozen is None else frozen.hash
 
     def _beside(self, readings: Sequence[SignalReading]) -> Sequence[SignalReading]:
         """Put all readings in their order: the engine's, or River's detectors' in their place, then the surrogates'."""

@@ -1,0 +1,110 @@
+"""Recomputes the last step of an event from its rows: the score that it came to, and its factor of the evidence.
+
+The step moves a signal's evidence by what its rows say of bets that were made before; so the bets (in the event's
+lineage), the reference (in the spec) and the rows (in the log) give the same numbers again, to the last digit where the
+same numpy runs on the same kind of processor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from detector.budget import threshold_of
+from detector.evidence import EvidenceEngine
+from detector.expectation import WHOLE
+from detector.layout import Layout
+from detector.limits import Limits
+from detector.lineage import evidence_of, limits_of, read_state, with_part
+from detector.profile import Vector
+from detector.ragged import Ragged
+from detector.reference import baselines
+from schemas.lineage import SignalEvidence
+from schemas.model_spec import ModelSpec
+
+Evidence = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Recomputed:
+    """One signal: what the event told, and what its rows give now.
+
+    Attributes
+    ----------
+    before, after, score
+        As in `SignalEvidence`; None where nothing was recomputed.
+    why_not
+        Why nothing was.
+    """
+
+    told: SignalEvidence
+    before: Evidence | None = None
+    after: Evidence | None = None
+    score: float | None = None
+    why_not: str | None = None
+
+    @property
+    def is_equal(self) -> bool | None:
+        """Whether every number is the same, to the last digit; None where nothing was recomputed."""
+        if self.why_not is not None:
+            return None
+        return (self.before, self.after, self.score) == (self.told.before, self.told.after, self.told.score)
+
+
+def replay_step(spec: ModelSpec, evidence: Sequence[SignalEvidence], parts: Mapping[int, Vector]) -> list[Recomputed]:
+    """Recompute what a step did to the evidence of these signals.
+
+    Parameters
+    ----------
+    spec
+        With the frozen reference that was compared with.
+    evidence
+        As the event's lineage tells it.
+    parts
+        Rows of the step, counted again: phase to vector in the spec's layout.
+    """
+    replay = _StepReplay(spec, parts)
+    return [replay.of(told) for told in evidence]
+
+
+class _StepReplay:
+    def __init__(self, spec: ModelSpec, parts: Mapping[int, Vector]) -> None:
+        self._spec, self._layout = spec, Layout(spec)
+        self._references = baselines(spec, self._layout)
+        self._signals = {each.name: index for index, each in enumerate(self._references)}
+        self._ragged = Ragged([len(each.phases[WHOLE]) for each in self._references])
+        self._threshold = threshold_of(spec)
+        self._counts = {phase: self._layout.signal_counts(vector) for phase, vector in parts.items()}
+        self._whole = sum(parts.values(), np.zeros(self._layout.width, dtype=np.int64))
+
+    def of(self, told: SignalEvidence) -> Recomputed:
+        if told.state is None:
+            return Recomputed(told, why_not=told.not_told or "the event does not tell the evidence before its step")
+        try:
+            state = read_state(told.state)
+            if told.signal in self._signals:
+                return self._of_engine(told, state)
+            return self._of_limit(told, *limits_of(state))
+        except (ValueError, LookupError, TypeError) as error:
+            return Recomputed(told, why_not=f"what the event tells does not fit this version of driftline: {error}")
+
+    def _of_engine(
+        self, told: SignalEvidence, state: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]
+    ) -> Recomputed:
+        index = self._signals[told.signal]
+        engine = EvidenceEngine(self._references, log_threshold=self._threshold)
+        engine.restore(with_part(engine.state(), self._ragged, index, state))
+        before = evidence_of(engine.evidence)[index]
+        reading = engine.step(self._counts)[index]
+        return Recomputed(told, before, reading.evidence, reading.score)
+
+    def _of_limit(self, told: SignalEvidence, state: Mapping[str, object], burst: float) -> Recomputed:
+        limits = Limits(self._layout, log_threshold=self._threshold)
+        limits.restore(state)
+        index = limits.names.index(told.signal)
+        before = limits.signals()[index].evidence
+        limits.step(self._whole, burst)
+        reading = limits.signals()[index]
+        return Recomputed(told, before, reading.evidence, reading.score)
