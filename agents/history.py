@@ -1,4 +1,4 @@
-"""The history of a model, read from the topics: its versions, references, incidents and retrain requests, in order.
+"""The history of a model, read from the topics: its versions, references, incidents, retrain requests and answers.
 
 The order is that of the records' timestamps, which is when driftline learned or said something. Event times are told
 beside it: in a replay of last year they are another matter.
@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from aiokafka.structs import ConsumerRecord
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from agents.log_reader import LogReader
 from agents.registry import Registration, Registry
@@ -169,6 +169,22 @@ def _requests(_settings: Settings, model: str) -> Reading:
     return read
 
 
+def _answers(_settings: Settings, model: str) -> Reading:
+    """Follow what pipelines answer: each status of a request once."""
+    seen: set[tuple[str, str]] = set()
+
+    def read(record: ConsumerRecord) -> Iterator[Entry]:
+        answer = _Answer.read(record)
+        if answer is not None and answer.model == model and (answer.request_id, answer.status) not in seen:
+            seen.add((answer.request_id, answer.status))
+            facts = {"request_id": answer.request_id, "new_version": answer.version}
+            new = f"version {answer.version}" if answer.version else ""
+            what = ", ".join(filter(None, [f"request {answer.request_id[:8]}", new, answer.detail]))
+            yield Entry(_written(record), None, f"training {answer.status}", answer.version or "", what, facts)
+
+    return read
+
+
 def _decoded(kind: type[codec.AnyEvent], record: ConsumerRecord, model: str) -> codec.AnyEvent | None:
     """The record's event, if it is one and of the model; what others put there is passed over."""
     try:
@@ -186,9 +202,28 @@ def _iso(time: datetime | None) -> str | None:
     return None if time is None else time.isoformat()
 
 
+class _Answer(BaseModel):
+    """What a pipeline says of a retrain request."""
+
+    request_id: str
+    model: str
+    status: str
+    version: str | None = None
+    detail: str | None = None
+
+    @classmethod
+    def read(cls, record: ConsumerRecord) -> _Answer | None:
+        """The record's answer; None for what is none."""
+        try:
+            return cls.model_validate_json(record.value or b"")
+        except ValidationError:
+            return None
+
+
 READERS: Final[dict[str, Callable[[Settings, str], Reading]]] = {
     "models": _versions,
     "drift-events": _incidents,
     "retrain-requests": _requests,
+    "retrain-acks": _answers,
 }
 """Topics of a history, in the order in which things of one moment are told. Another kind of event: a row here."""

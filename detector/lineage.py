@@ -22,7 +22,7 @@ from detector.ragged import Floats, Indices, Ragged
 from detector.readings import SignalReading
 from detector.river_detectors import DETECTORS
 from detector.state import StateError, pack, unpack
-from schemas.lineage import SignalEvidence
+from schemas.lineage import StepEvidence
 from schemas.model_spec import ModelSpec
 
 MOST_STATE_CHARACTERS: Final = 131_072
@@ -71,7 +71,7 @@ class Trail:
         self._engine, self._before = engine.state(), before
         self._limits = {_LIMITS: limits.state(), _BURST: burst} if limits.names else {}
 
-    def told(self, members: Sequence[Member], after: Sequence[SignalReading]) -> tuple[SignalEvidence, ...]:
+    def told(self, members: Sequence[Member], after: Sequence[SignalReading]) -> tuple[StepEvidence, ...]:
         """Tell of the members of an incident, in their order; ``after`` are the readings of the step."""
         room, told = MOST_STATE_CHARACTERS, []
         for member in members[:MOST_SIGNALS]:
@@ -81,7 +81,7 @@ class Trail:
                 state, why = None, TOO_MANY
             room -= len(state or "")
             told.append(
-                SignalEvidence(
+                StepEvidence(
                     signal=member.name,
                     before=self._before[member.index],
                     after=reading.evidence,
@@ -139,7 +139,7 @@ def _places(values: NDArray[np.float64], layout: Ragged, index: int) -> Indices:
 
 
 def read_state(text: str) -> State:
-    """Read the ``state`` of a `SignalEvidence`.
+    """Read the ``state`` of a `StepEvidence`.
 
     Raises
     ------

@@ -21,7 +21,7 @@ from detector.lineage import evidence_of, limits_of, read_state, with_part
 from detector.profile import Vector
 from detector.ragged import Ragged
 from detector.reference import baselines
-from schemas.lineage import SignalEvidence
+from schemas.lineage import StepEvidence
 from schemas.model_spec import ModelSpec
 
 Evidence = tuple[float, float, float]
@@ -34,12 +34,12 @@ class Recomputed:
     Attributes
     ----------
     before, after, score
-        As in `SignalEvidence`; None where nothing was recomputed.
+        As in `StepEvidence`; None where nothing was recomputed.
     why_not
         Why nothing was.
     """
 
-    told: SignalEvidence
+    told: StepEvidence
     before: Evidence | None = None
     after: Evidence | None = None
     score: float | None = None
@@ -53,7 +53,7 @@ class Recomputed:
         return (self.before, self.after, self.score) == (self.told.before, self.told.after, self.told.score)
 
 
-def replay_step(spec: ModelSpec, evidence: Sequence[SignalEvidence], parts: Mapping[int, Vector]) -> list[Recomputed]:
+def replay_step(spec: ModelSpec, evidence: Sequence[StepEvidence], parts: Mapping[int, Vector]) -> list[Recomputed]:
     """Recompute what a step did to the evidence of these signals.
 
     Parameters
@@ -79,7 +79,7 @@ class _StepReplay:
         self._counts = {phase: self._layout.signal_counts(vector) for phase, vector in parts.items()}
         self._whole = sum(parts.values(), np.zeros(self._layout.width, dtype=np.int64))
 
-    def of(self, told: SignalEvidence) -> Recomputed:
+    def of(self, told: StepEvidence) -> Recomputed:
         if told.state is None:
             return Recomputed(told, why_not=told.not_told or "the event does not tell the evidence before its step")
         try:
@@ -91,7 +91,7 @@ class _StepReplay:
             return Recomputed(told, why_not=f"what the event tells does not fit this version of driftline: {error}")
 
     def _of_engine(
-        self, told: SignalEvidence, state: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]
+        self, told: StepEvidence, state: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]
     ) -> Recomputed:
         index = self._signals[told.signal]
         engine = EvidenceEngine(self._references, log_threshold=self._threshold)
@@ -100,7 +100,7 @@ class _StepReplay:
         reading = engine.step(self._counts)[index]
         return Recomputed(told, before, reading.evidence, reading.score)
 
-    def _of_limit(self, told: SignalEvidence, state: Mapping[str, object], burst: float) -> Recomputed:
+    def _of_limit(self, told: StepEvidence, state: Mapping[str, object], burst: float) -> Recomputed:
         limits = Limits(self._layout, log_threshold=self._threshold)
         limits.restore(state)
         index = limits.names.index(told.signal)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from schemas.base import Outbound
 
 
-class SignalEvidence(Outbound):
+class StepEvidence(Outbound):
     """What the last step did to the evidence of one signal.
 
     The step's factor is ``exp(after - before)``. Numbers are as they were computed, not rounded.

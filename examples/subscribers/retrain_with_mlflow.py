@@ -4,8 +4,8 @@ pip install 'driftline[examples]'
 MLFLOW_TRACKING_URI=http://mlflow:5000 python examples/subscribers/retrain_with_mlflow.py [SECONDS]
 
 Reads the recommended offsets and the labels that have come for them, trains a classifier on the older three quarters,
-registers it, and makes the newer quarter the reference of the new version. Runs until Ctrl-C, or until nothing has come
-for SECONDS.
+registers it, makes the newer quarter the reference of the new version, and acknowledges on ``retrain-acks``. Runs until
+Ctrl-C, or until nothing has come for SECONDS.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import mlflow
 import pandas as pd
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from sklearn.compose import make_column_selector as selector
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
@@ -49,9 +49,9 @@ async def read(topic: str, partition: int, start: int, stop: int) -> list[dict]:
     return events
 
 
-async def labels_since(time: str) -> list[dict]:
+async def labels_since(time: str | None) -> list[dict]:
     """Read the outcomes that were sent since a moment: labels come later than what they are about."""
-    topic, moment = PREFIX + "outcomes", int(1_000 * datetime.fromisoformat(time).timestamp())
+    topic, moment = PREFIX + "outcomes", int(1_000 * datetime.fromisoformat(time).timestamp()) if time else 0
     async with AIOKafkaConsumer(bootstrap_servers=SERVERS, enable_auto_commit=False) as consumer:
         await consumer._client.force_metadata_update()
         tps = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
@@ -94,17 +94,21 @@ def train(table: pd.DataFrame) -> tuple[Pipeline, pd.DataFrame, float]:
 
 
 def register(request: dict, model: Pipeline, auc: float, rows: int) -> str:
-    """Register the model with its lineage; return the version that MLflow gives it."""
+    """Register the model with its lineage; return the version that it becomes."""
     mlflow.set_experiment(request["model"])
     with mlflow.start_run(run_name=f"retrain {request['id'][:8]}"):
-        lineage = {"incident_id": request["incident_id"], "spec_hash": request["lineage"]["spec_hash"]}
-        mlflow.set_tags({f"driftline.{name}": value for name, value in lineage.items()} | {REQUEST: request["id"]})
+        tags = {
+            "replaces": request["version"],
+            "spec_hash": request["lineage"]["spec_hash"],
+            "reason": request["reason"],
+        }
+        mlflow.set_tags({f"driftline.{name}": value for name, value in tags.items()} | {REQUEST: request["id"]})
         mlflow.log_dict(request, "retrain-request.json")
         mlflow.log_metrics({"auc": auc, "rows": rows})
         logged = mlflow.sklearn.log_model(model, name="model", pip_requirements=["scikit-learn", "pandas"],
                                           serialization_format="cloudpickle")  # fmt: skip
         made = mlflow.register_model(logged.model_uri, request["model"], tags={REQUEST: request["id"]})
-    return str(made.version)
+    return name_of(made.version)
 
 
 def watch(request: dict, version: str, reference: pd.DataFrame) -> None:
@@ -122,23 +126,43 @@ def driftline(*arguments: object) -> None:
     subprocess.run([sys.executable, "-m", "agents.cli", *map(str, arguments)], check=True)  # noqa: S603
 
 
-def is_answered(request: dict) -> bool:
-    """Whether a version was registered for this request: it may come twice."""
+def version_for(request: dict) -> str | None:
+    """The version that was registered for this request, if there is one: a request may come twice."""
     versions = mlflow.MlflowClient().search_model_versions(f"name = '{request['model']}'")
-    return any(each.tags.get(REQUEST) == request["id"] for each in versions)
+    return next((name_of(each.version) for each in versions if each.tags.get(REQUEST) == request["id"]), None)
 
 
-async def answer(request: dict) -> str:
-    """Train, register, watch; say what came of it."""
-    if is_answered(request):
-        return f"request {request['id'][:8]} is answered already"
+def name_of(mlflow_version: object) -> str:
+    """What driftline calls a version of MLflow's."""
+    return f"mlflow-{mlflow_version}"
+
+
+async def answer(request: dict, producer: AIOKafkaProducer) -> None:
+    """Train, register, watch, and acknowledge each turn that it takes."""
+
+    async def say(status: str, version: str | None, detail: str) -> None:
+        ack = {
+            "request_id": request["id"],
+            "model": request["model"],
+            "status": status,
+            "version": version,
+            "detail": detail,
+        }
+        await producer.send_and_wait(PREFIX + "retrain-acks", json.dumps(ack).encode(), key=request["model"].encode())
+        print(f"{request['model']} {status}: {detail}", flush=True)
+
+    if (known := version_for(request)) is not None:
+        await say("succeeded", known, f"request {request['id'][:8]} was answered by {known}")
+        return
+    await say("started", None, f"reading what request {request['id'][:8]} recommends")
     table = await training_rows(request)
     if len(table) < FEWEST_ROWS:
-        return f"request {request['id'][:8]} waits for labels: {len(table)} rows have one, {FEWEST_ROWS} are needed"
+        await say("failed", None, f"{len(table):,} rows have a label, {FEWEST_ROWS:,} are needed")
+        return
     model, reference, auc = train(table)
-    version = "mlflow-" + register(request, model, auc, len(table))
+    version = register(request, model, auc, len(table))
     watch(request, version, reference)
-    return f"{request['model']} {version} replaces {request['version']}: AUC {auc:.3f} on {len(reference):,} newer rows"
+    await say("succeeded", version, f"AUC {auc:.3f} on the {len(reference):,} newest of {len(table):,} rows")
 
 
 async def main(seconds: float | None = None) -> None:
@@ -151,15 +175,15 @@ async def main(seconds: float | None = None) -> None:
         enable_auto_commit=False,
         max_poll_interval_ms=3_600_000,  # a training may take an hour
     )
-    async with consumer:
+    async with consumer, AIOKafkaProducer(bootstrap_servers=SERVERS) as producer:
         while True:
             runs = await consumer.getmany(timeout_ms=1_000 if seconds is None else int(1_000 * seconds))
             if not runs and seconds is not None:
                 return
             for records in runs.values():
                 for record in records:
-                    print(await answer(json.loads(record.value)), flush=True)
-            await consumer.commit()  # after the work; `is_answered` knows a request that comes again
+                    await answer(json.loads(record.value), producer)
+            await consumer.commit()  # after the work; `version_for` knows a request that comes again
 
 
 if __name__ == "__main__":

@@ -22,8 +22,9 @@ from agents.topics import ensure_topics
 from schemas import codec
 from schemas.model_spec import OffsetRange
 from schemas.outbound import Change, DriftEvent, IncidentStatus, RetrainRequest, Tier
+from schemas.topics import TOPICS
 from tests.support.drift_events import START, drift_event
-from tests.support.produce import produce
+from tests.support.produce import make_topic, produce
 from tests.support.profiling import read_all
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "subscribers"
@@ -180,7 +181,10 @@ def put(data: Any, path: str, value: Any, operation: str | None) -> None:
 
 @pytest.mark.slow
 async def test_a_model_is_trained_registered_and_watched_on_request(
-    topics: Settings, load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    topics: Settings,
+    load: Load,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     mlflow = pytest.importorskip("mlflow") if os.environ.get("CI") != "true" else importlib.import_module("mlflow")
     for name, value in {
@@ -196,10 +200,18 @@ async def test_a_model_is_trained_registered_and_watched_on_request(
     asked = request(topics)
     await tell(topics, "retrain-requests", asked, asked)
 
+    if "retrain-acks" not in TOPICS:
+        await make_topic(topics, "retrain-acks", 1)
+
     await load("retrain_with_mlflow").main(2 * QUIET_S)
-    said = [line for line in capfd.readouterr().out.splitlines() if "replaces" in line or "answered" in line]
-    assert said[0].startswith("fraud mlflow-1 replaces 1: AUC 0.")
-    assert said[1:] == [f"request {asked.id[:8]} is answered already"]
+    acks = [json.loads(record.value or b"") for record in await read_all(topics, "retrain-acks")]
+    assert {ack["request_id"] for ack in acks} == {asked.id}
+    assert [(ack["status"], ack["version"]) for ack in acks] == [
+        ("started", None),
+        ("succeeded", "mlflow-1"),
+        ("succeeded", "mlflow-1"),
+    ]
+    assert acks[1]["detail"].startswith("AUC 0.")
 
     client = mlflow.MlflowClient()
     (version,) = client.search_model_versions("name = 'fraud'")
