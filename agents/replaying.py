@@ -6,7 +6,7 @@ is missing is not recomputed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -21,13 +21,15 @@ from agents.panes import GoneError, PaneCounter
 from agents.registry import Registry
 from agents.settings import Settings
 from detector.profile import Vector
-from detector.replay import Recomputed, replay_step
+from detector.replay import CountedStep, Recomputed, replay_step, replay_steps
 from schemas import codec
-from schemas.model_spec import ModelSpec
+from schemas.model_spec import ModelSpec, Stage
 from schemas.outbound import DriftEvent, Pane, Step
 
 SHORTEST_PREFIX: Final = 8
 """Characters of an id that may stand for it."""
+MOST_NOTES: Final = 10
+"""Sentences about what is gone."""
 
 
 class Outcome(StrEnum):
@@ -58,6 +60,8 @@ class Replay:
     signals: Sequence[Recomputed] = ()
     notes: Sequence[str] = ()
     """What is no longer there, or could not be recomputed, in sentences."""
+    steps: int = 0
+    """How many steps were recomputed."""
 
     @property
     def outcome(self) -> Outcome:
@@ -68,13 +72,15 @@ class Replay:
         return Outcome.EQUAL if all(known) else Outcome.DIFFERENT
 
 
-async def replay(settings: Settings, event_id: str) -> Replay:
+async def replay(settings: Settings, event_id: str, *, full: bool = False) -> Replay:
     """Find an event and recompute its last step.
 
     Parameters
     ----------
     event_id
         Its id, or the first characters of it.
+    full
+        Recompute all steps since the first instead, as far as events of the version name their cuts.
 
     Raises
     ------
@@ -92,7 +98,8 @@ async def replay(settings: Settings, event_id: str) -> Replay:
         if spec is None:
             return Replay(event, step, notes=[_withdrawn(event, settings)])
         async with PaneCounter(settings, registry, spec) as counter:
-            return await _recompute(event, step, spec, counter)
+            steps = await find_cuts(settings, event) if full else [step]
+            return await _recompute(event, steps, spec, counter)
 
 
 def _withdrawn(event: DriftEvent, settings: Settings) -> str:
@@ -100,29 +107,62 @@ def _withdrawn(event: DriftEvent, settings: Settings) -> str:
     return f"{name} is no longer on {settings.topic('models')}: it was withdrawn"
 
 
-async def _recompute(event: DriftEvent, step: Step, spec: ModelSpec, counter: PaneCounter) -> Replay:
-    parts: dict[int, Vector] = {}
-    panes, notes = [], []
-    for pane in step.panes:
-        try:
-            counted = await counter.count(pane, event.stage)
-        except GoneError as gone:
-            panes.append(ReplayedPane(pane, None))
-            notes.append(str(gone))
-            continue
-        panes.append(ReplayedPane(pane, counter.rows(counted)))
-        for phase, vector in counted.items():
-            parts[phase] = parts.get(phase, np.zeros_like(vector)) + vector
-        if panes[-1].rows != pane.rows:
-            notes.append(f"{pane.topic}/{pane.partition} from {pane.from_offset} to {pane.to_offset} holds "
-                         f"{panes[-1].rows} rows now, {pane.rows} were judged{counter.hint(pane)}")  # fmt: skip
+def _unnamed(steps: Sequence[Step]) -> str | None:
+    """Say which steps no event names, if there are any."""
+    numbers = {step.number for step in steps}
+    missing = [number for number in range(1, max(numbers) + 1) if number not in numbers]
+    if not missing:
+        return None
+    return (f"{len(missing):,} of {max(numbers):,} steps are named by no event, the first is {missing[0]:,}: "
+            "an event names the last 32, and without their cuts the way from the start is not known")  # fmt: skip
+
+
+async def _recompute(event: DriftEvent, steps: Sequence[Step], spec: ModelSpec, counter: PaneCounter) -> Replay:
+    last, is_full = event.lineage.steps[-1], len(steps) > 1
+    if is_full and (unnamed := _unnamed(steps)) is not None:
+        return Replay(event, last, notes=[unnamed])
+    panes: list[ReplayedPane] = []
+    notes: list[str] = []
+    counted: list[CountedStep] = []
+    for step in steps:
+        vectors = [await _count(pane, event.stage, counter, panes, notes) for pane in step.panes]
+        counted.append(CountedStep(step, vectors))
+    shown = panes[-len(last.panes) :]
     if notes:
-        return Replay(event, step, panes, notes=notes)
+        return Replay(event, last, shown, notes=notes[:MOST_NOTES])
     if spec.reference.frozen is not None and event.lineage.reference_hash not in (None, spec.reference.frozen.hash):
         notes.append("the reference in the spec is not the one that the event names")
-    signals = replay_step(spec, event.lineage.evidence, parts)
+    told = event.lineage.evidence
+    signals = replay_steps(spec, event.stage, told, counted) if is_full else replay_step(spec, told, _whole(counted[0]))
     notes += [f"{each.told.signal} is not recomputed: {each.why_not}" for each in signals if each.why_not]
-    return Replay(event, step, panes, signals, notes)
+    return Replay(event, last, shown, signals, notes, steps=len(steps))
+
+
+async def _count(
+    pane: Pane, stage: Stage, counter: PaneCounter, panes: list[ReplayedPane], notes: list[str]
+) -> Mapping[int, Vector]:
+    """Count a pane; note what is found, and what is not."""
+    try:
+        counted = await counter.count(pane, stage)
+    except GoneError as gone:
+        panes.append(ReplayedPane(pane, None))
+        notes.append(str(gone))
+        return {}
+    rows = counter.rows(counted)
+    panes.append(ReplayedPane(pane, rows))
+    if rows != pane.rows:
+        notes.append(f"{pane.topic}/{pane.partition} from {pane.from_offset} to {pane.to_offset} holds "
+                     f"{rows} rows now, {pane.rows} were judged{counter.hint(pane)}")  # fmt: skip
+    return counted
+
+
+def _whole(counted: CountedStep) -> dict[int, Vector]:
+    """All panes of a step together, by phase."""
+    parts: dict[int, Vector] = {}
+    for pane in counted.panes:
+        for phase, vector in pane.items():
+            parts[phase] = parts.get(phase, np.zeros_like(vector)) + vector
+    return parts
 
 
 async def find_event(settings: Settings, event_id: str) -> DriftEvent:
@@ -139,8 +179,8 @@ async def find_event(settings: Settings, event_id: str) -> DriftEvent:
         async for records in reader.read_to_end():
             seen += len(records)
             for record in records:
-                event = _event(record, event_id)
-                if event is not None:
+                event = _event(record) if event_id.encode() in (record.value or b"") else None
+                if event is not None and _is_meant(event, event_id):
                     found[event.id] = event
     if event_id in found:
         return found[event_id]
@@ -152,13 +192,29 @@ async def find_event(settings: Settings, event_id: str) -> DriftEvent:
     return next(iter(found.values()))
 
 
-def _event(record: ConsumerRecord, event_id: str) -> DriftEvent | None:
-    """The record's event if its id is the one, or begins so."""
-    if event_id.encode() not in (record.value or b""):
-        return None
+def _is_meant(event: DriftEvent, event_id: str) -> bool:
+    return event.id == event_id or (len(event_id) >= SHORTEST_PREFIX and event.id.startswith(event_id))
+
+
+async def find_cuts(settings: Settings, event: DriftEvent) -> list[Step]:
+    """Collect the steps up to the event's last one that events of its version, stage and spec name, by number."""
+    found = {step.number: step for step in event.lineage.steps}
+    last = max(found)
+    async with LogReader(settings, settings.topic("drift-events")) as reader:
+        async for records in reader.read_to_end():
+            for record in records:
+                other = _event(record) if event.lineage.spec_hash.encode() in (record.value or b"") else None
+                if other is not None and _counted_for(other) == _counted_for(event):
+                    found.update((step.number, step) for step in other.lineage.steps if step.number <= last)
+    return [found[number] for number in sorted(found)]
+
+
+def _counted_for(event: DriftEvent) -> tuple[str, ...]:
+    return event.model, event.version, event.stage, event.lineage.spec_hash
+
+
+def _event(record: ConsumerRecord) -> DriftEvent | None:
     try:
-        event = codec.decode(DriftEvent, record.value or b"")
+        return codec.decode(DriftEvent, record.value or b"")
     except ValidationError:
         return None
-    begins = len(event_id) >= SHORTEST_PREFIX and event.id.startswith(event_id)
-    return event if begins or event.id == event_id else None

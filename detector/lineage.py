@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.evidence import EvidenceEngine
-from detector.incidents import Member
 from detector.limits import Limits
 from detector.ragged import Floats, Indices, Ragged
 from detector.readings import SignalReading
@@ -71,19 +70,19 @@ class Trail:
         self._engine, self._before = engine.state(), before
         self._limits = {_LIMITS: limits.state(), _BURST: burst} if limits.names else {}
 
-    def told(self, members: Sequence[Member], after: Sequence[SignalReading]) -> tuple[StepEvidence, ...]:
-        """Tell of the members of an incident, in their order; ``after`` are the readings of the step."""
+    def told(self, signals: Sequence[int], after: Sequence[SignalReading]) -> tuple[StepEvidence, ...]:
+        """Tell of some signals, in the order given; ``after`` are the readings of the step, of all signals."""
         room, told = MOST_STATE_CHARACTERS, []
-        for member in members[:MOST_SIGNALS]:
-            reading = after[member.index]
-            state, why = self._state(member.index, reading)
+        for index in signals[:MOST_SIGNALS]:
+            reading = after[index]
+            state, why = self._state(index, reading)
             if state is not None and len(state) > room:
                 state, why = None, TOO_MANY
             room -= len(state or "")
             told.append(
                 StepEvidence(
-                    signal=member.name,
-                    before=self._before[member.index],
+                    signal=reading.name,
+                    before=self._before[index],
                     after=reading.evidence,
                     score=reading.score,
                     state=state,

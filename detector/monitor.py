@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
@@ -34,6 +34,7 @@ from detector.reports import PerformanceReport
 from detector.steps import OpenStep, PaneCounts, StepClock
 from detector.surrogates.signals import SurrogateSignals
 from detector.tiers import Tiers
+from schemas.lineage import StepEvidence
 from schemas.model_spec import ModelSpec, OffsetRange, Stage, performance_signal
 from schemas.outbound import (
     Change,
@@ -126,6 +127,17 @@ class Monitor:
         self._admit(counts)
         if not self._clock.closes(self._layout.step_rows(self._open_step.whole)):
             return []
+        return self._take_step(offsets)
+
+    def observe_step(self, panes: Sequence[PaneCounts], signals: Collection[str]) -> tuple[StepEvidence, ...]:
+        """Take a step that was cut elsewhere, as the events of a version say; return what it did to some signals."""
+        for counts in panes:
+            self._admit(counts)
+        self._take_step(())
+        readings = self._all_readings()
+        return self._trail.told([i for i, reading in enumerate(readings) if reading.name in signals], readings)
+
+    def _take_step(self, offsets: tuple[OffsetRange, ...]) -> list[DriftEvent]:
         step = self._close()
         self._judge(step)
         change = self._decide(Mark(self._clock.now, offsets))
@@ -180,7 +192,7 @@ class Monitor:
         limits = self._limits.readings()
         change = self._incidents.update(
             [*self._tiers.current, *(limit.tier for limit in limits)],
-            [*self._readings, *self._limits.signals()],
+            self._all_readings(),
             step=self._judged_steps,
             moment="/".join(f"{each.topic}:{each.partition}:{each.to_offset}" for each in now.offsets),
             time=math.nan if now.time is None else now.time,
@@ -228,7 +240,7 @@ class Monitor:
                 offsets=offsets,
                 steps=tuple(self._steps),
                 reference_hash=self._reference_hash,
-                evidence=self._trail.told(incident.members, [*self._readings, *self._limits.signals()]),
+                evidence=self._trail.told([member.index for member in incident.members], self._all_readings()),
                 seeds=seeds_of(self._spec),
             ),
         )
@@ -249,6 +261,10 @@ class Monitor:
     def _beside(self, readings: Sequence[SignalReading]) -> Sequence[SignalReading]:
         """Put all readings in their order: the engine's, or River's detectors' in their place, then the surrogates'."""
         return [*self._chosen.overlay(readings), *self._surrogates.readings]
+
+    def _all_readings(self) -> list[SignalReading]:
+        """Of every signal that may be a member of an incident."""
+        return [*self._readings, *self._limits.signals()]
 
     def _verdict(self, member: Member) -> SignalVerdict:
         if member.name in self._limits.names:

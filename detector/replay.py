@@ -1,5 +1,8 @@
 """Recomputes the last step of an event from its rows: the score that it came to, and its factor of the evidence.
 
+Where the cuts of all steps since the first are known, and their rows are still there, everything is recomputed from
+nothing, the evidence before the last step too.
+
 The step moves a signal's evidence by what its rows say of bets that were made before; so the bets (in the event's
 lineage), the reference (in the spec) and the rows (in the log) give the same numbers again, to the last digit where the
 same numpy runs on the same kind of processor.
@@ -7,7 +10,7 @@ same numpy runs on the same kind of processor.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +20,15 @@ from detector.evidence import EvidenceEngine
 from detector.expectation import WHOLE
 from detector.layout import Layout
 from detector.limits import Limits
-from detector.lineage import evidence_of, limits_of, read_state, with_part
+from detector.lineage import SURROGATE, evidence_of, limits_of, read_state, with_part
+from detector.monitor import Monitor
 from detector.profile import Vector
 from detector.ragged import Ragged
 from detector.reference import baselines
+from detector.steps import PaneCounts
 from schemas.lineage import StepEvidence
-from schemas.model_spec import ModelSpec
+from schemas.model_spec import ModelSpec, Stage
+from schemas.outbound import Step
 
 Evidence = tuple[float, float, float]
 
@@ -67,6 +73,38 @@ def replay_step(spec: ModelSpec, evidence: Sequence[StepEvidence], parts: Mappin
     """
     replay = _StepReplay(spec, parts)
     return [replay.of(told) for told in evidence]
+
+
+@dataclass(frozen=True, slots=True)
+class CountedStep:
+    """A step as an event names it, and its rows, counted again: by pane, phase to vector."""
+
+    step: Step
+    panes: Sequence[Mapping[int, Vector]]
+
+
+def replay_steps(
+    spec: ModelSpec, stage: Stage, evidence: Sequence[StepEvidence], steps: Iterable[CountedStep]
+) -> list[Recomputed]:
+    """Recompute the evidence of these signals from nothing, through all steps from the first to the event's own.
+
+    Surrogates are not fed: which rows they were shown depends on when totals were published, which no event says.
+    """
+    layout = Layout(spec)
+    monitor, found = Monitor(spec, layout, stage), dict[str, StepEvidence]()
+    signals = {told.signal for told in evidence} - set(spec.surrogate_signals)
+    for counted in steps:
+        until = None if counted.step.until is None else counted.step.until.timestamp()
+        pairs = zip(counted.step.panes, counted.panes, strict=True)
+        panes = [PaneCounts(pane, dict(parts), until) for pane, parts in pairs]
+        found = {each.signal: each for each in monitor.observe_step(panes, signals)}
+    return [_compared(told, found.get(told.signal)) for told in evidence]
+
+
+def _compared(told: StepEvidence, found: StepEvidence | None) -> Recomputed:
+    if found is None:
+        return Recomputed(told, why_not=SURROGATE)
+    return Recomputed(told, found.before, found.after, found.score)
 
 
 class _StepReplay:

@@ -25,6 +25,8 @@ _TIERS: Final = ("minor", "moderate", "significant")
 def replay(
     event_id: Annotated[str, typer.Argument(metavar="EVENT_ID", show_default=False,
                         help="Id of a drift event, or its first eight characters or more.")],
+    full: Annotated[bool, typer.Option("--full", help="Recompute all steps since the first one, where events "
+                    "name their cuts and the offsets are still there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The same as one JSON object.")] = False,
     bootstrap_servers: BootstrapServers = None,
 ) -> None:  # fmt: skip
@@ -40,14 +42,14 @@ def replay(
     [bold]Examples[/bold]
 
     $ driftline replay ee34ecc400d43ae75b14d7e8ce55bb7c
-    $ driftline replay ee34ecc4 --json
+    $ driftline replay ee34ecc4 --full --json
     """
     from agents.errors import OperatorError
     from agents.replaying import Outcome, replay
 
     codes = {Outcome.EQUAL: 0, Outcome.DIFFERENT: EXIT_DIFFERENT, Outcome.IMPOSSIBLE: EXIT_IMPOSSIBLE}
     try:
-        replayed = run_quietly(replay(settings_for(bootstrap_servers), event_id))
+        replayed = run_quietly(replay(settings_for(bootstrap_servers), event_id, full=full))
     except OperatorError as error:
         typer.echo(f"driftline: {error}", err=True)
         raise typer.Exit(EXIT_IMPOSSIBLE) from None
@@ -65,7 +67,8 @@ def show(replayed: Replay) -> None:
     out.print(title.append(f"{event.change} {event.tier}, decided by driftline {event.lineage.driftline}"))
     out.print(f"[dim]event {event.id}, incident {event.incident_id}, spec {event.lineage.spec_hash[:12]}[/dim]")
     if step is not None:
-        out.print(f"\nstep {step.number:,}, {step.rows:,} rows:")
+        before = f"all {replayed.steps:,} steps; the last one, " if replayed.steps > 1 else ""
+        out.print(f"\n{before}step {step.number:,}, {step.rows:,} rows:")
         out.print(_panes(replayed))
     if replayed.signals:
         out.print()
@@ -158,6 +161,7 @@ def facts(replayed: Replay) -> dict[str, Any]:
         "version": event.version,
         "stage": event.stage.value,
         "outcome": replayed.outcome.value,
+        "steps_recomputed": replayed.steps,
         "step": None if replayed.step is None else replayed.step.model_dump(mode="json"),
         "panes": [{**each.pane.model_dump(mode="json"), "rows_now": each.rows} for each in replayed.panes],
         "signals": [

@@ -17,6 +17,7 @@ from agents.settings import Settings
 from agents.topics import admin, ensure_topics
 from agents.worker import running_worker
 from schemas import codec
+from schemas.model_spec import Stage
 from schemas.outbound import DriftEvent, Tier
 from tests.support.cli import driftline
 from tests.support.outcomes import labelled, outcome, prediction
@@ -24,8 +25,8 @@ from tests.support.produce import produce
 from tests.support.profiling import register
 from tests.support.worker import EVERY_ROWS, committed, drift_events, predictions, until, watched
 
-STABLE = 1_000
-ALL = 1_500
+STABLE = 800
+ALL = 1_400
 LABELS = 1_500
 
 
@@ -57,6 +58,9 @@ async def test_events_are_equal_until_their_records_are_deleted(settings: Settin
         assert (replayed.outcome, replayed.notes) == (Outcome.EQUAL, [])
         assert sum(pane.rows or 0 for pane in replayed.panes) == event.lineage.steps[-1].rows
 
+    replayed = await replay(settings, events[0].id, full=True)
+    assert (replayed.outcome, replayed.steps) == (Outcome.EQUAL, events[0].lineage.steps[-1].number)
+
     code, output = await driftline(settings, "replay", events[-1].id[:12], "--json")
     found: dict[str, Any] = json.loads(output)
     assert (code, found["outcome"], found["event"]) == (0, "equal", events[-1].id)
@@ -66,6 +70,12 @@ async def test_events_are_equal_until_their_records_are_deleted(settings: Settin
     await produce(settings, settings.topic("drift-events"), [(b"m", codec.encode(other))])
     code, output = await driftline(settings, "replay", other.id)
     assert (code, "different by" in output) == (1, True)
+
+    lineage = events[0].lineage.model_copy(update={"steps": events[0].lineage.steps[-3:]})
+    alone = events[0].model_copy(update={"id": "e" * 32, "stage": Stage.SHADOW, "lineage": lineage})
+    await produce(settings, settings.topic("drift-events"), [(b"m", codec.encode(alone))])
+    code, output = await driftline(settings, "replay", alone.id, "--full")
+    assert (code, f"{alone.lineage.steps[0].number - 1} of" in output, "named by no event" in output) == (2, True, True)
 
     pane = events[0].lineage.steps[-1].panes[0]
     await delete_below(settings, pane.topic, pane.partition, pane.from_offset + 1)

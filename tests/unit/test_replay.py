@@ -12,12 +12,12 @@ from detector.layout import Layout
 from detector.lineage import SURROGATE, TOO_MANY, part_of, seeds_of, with_part
 from detector.profile import Profile, Vector
 from detector.ragged import Ragged
-from detector.replay import Recomputed, replay_step
+from detector.replay import CountedStep, Recomputed, replay_step, replay_steps
 from detector.rows import Rows
 from detector.totals import RunningTotal
 from schemas import codec
 from schemas.model_spec import ModelSpec, Seasonality
-from schemas.outbound import DriftEvent
+from schemas.outbound import DriftEvent, Pane
 from schemas.performance import Loss
 from schemas.profiles import ProfileTotal
 from tests.support.data import MONDAY
@@ -49,11 +49,16 @@ class History:
 
     def parts(self, event: DriftEvent) -> dict[int, Vector]:
         """The rows of the event's last step by phase: the difference of two totals."""
-        step = Profile()
+        parts: dict[int, Vector] = {}
         for pane in event.lineage.steps[-1].panes:
-            before = self.profiles.get((pane.topic, pane.from_offset), Profile())
-            step.add(self.profiles[pane.topic, pane.to_offset].subtract(before))
-        return {phase: vector for (stage, phase), vector in step.parts.items() if stage is event.stage}
+            for phase, vector in self.pane(pane, event).items():
+                parts[phase] = parts.get(phase, np.zeros_like(vector)) + vector
+        return parts
+
+    def pane(self, pane: Pane, event: DriftEvent) -> dict[int, Vector]:
+        before = self.profiles.get((pane.topic, pane.from_offset), Profile())
+        rows = self.profiles[pane.topic, pane.to_offset].subtract(before)
+        return {phase: vector for (stage, phase), vector in rows.parts.items() if stage is event.stage}
 
     def replayed(self, event: DriftEvent) -> list[Recomputed]:
         return replay_step(self.spec, event.lineage.evidence, self.parts(event))
@@ -155,6 +160,29 @@ def test_the_loss_of_a_model_that_learned_is_recomputed_against_what_is_expected
     history = labelled(spec, rng, slope=-1.0, rows=5_000)
     assert "performance:error" in {each.signal for event in history.events for each in event.lineage.evidence}
     assert is_told_and_equal(history)
+
+
+def counted_steps(history: History, event: DriftEvent) -> list[CountedStep]:
+    """All steps up to the event's last, as the history's events name them, and their rows."""
+    named = {step.number: step for each in history.events for step in each.lineage.steps}
+    steps = [named[number] for number in range(1, event.lineage.steps[-1].number + 1)]
+    return [CountedStep(step, [history.pane(pane, event) for pane in step.panes]) for step in steps]
+
+
+def test_with_the_cuts_of_all_steps_the_evidence_is_recomputed_from_nothing() -> None:
+    history = History(watched_model()).feed(*drifting_totals(watched_model(), 1, quiet=20, drifted=12))
+    for event in history.events:
+        told = event.lineage.evidence
+        replayed = replay_steps(history.spec, event.stage, told, counted_steps(history, event))
+        assert [each.is_equal for each in replayed] == [True] * len(told)
+
+
+def test_a_step_left_out_on_the_way_is_seen() -> None:
+    history = History(watched_model()).feed(*drifting_totals(watched_model(), 1, quiet=20, drifted=12))
+    event = history.events[-1]
+    steps = counted_steps(history, event)
+    (first, *_) = replay_steps(history.spec, event.stage, event.lineage.evidence, steps[:5] + steps[6:])
+    assert first.is_equal is False
 
 
 # ------------------------------------------------------------------------------------------- what else is named
