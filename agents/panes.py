@@ -24,7 +24,7 @@ from agents.registry import Registration, Registry
 from agents.runs import Run
 from agents.settings import Settings
 from detector.layout import Layout
-from detector.profile import Vector
+from detector.profile import Profile
 from detector.totals import RunningTotal
 from schemas.model_spec import ModelSpec, Stage
 from schemas.outbound import Pane
@@ -93,8 +93,8 @@ class PaneCounter:
     async def __aexit__(self, *exc_info: object) -> None:
         await self._stack.aclose()
 
-    async def count(self, pane: Pane, stage: Stage) -> dict[int, Vector]:
-        """Count the rows of a pane that were made in a stage: phase to vector.
+    async def count(self, pane: Pane, stage: Stage) -> Profile:
+        """Count the rows of a pane that were made in a stage.
 
         Raises
         ------
@@ -125,7 +125,9 @@ class PaneCounter:
                         break
             if (end := reader.positions[pane.partition]) < pane.to_offset:
                 raise GoneError(f"{at} ends at offset {end}, before {pane.to_offset}: the topic was made anew")
-        return {phase: vector for (of, phase), vector in total.profile.parts.items() if of is stage}
+        counted = total.profile
+        return Profile(*({key: each for key, each in of.items() if key[0] is stage}
+                         for of in (counted.parts, counted.segments)))  # fmt: skip
 
     def _add(self, run: Run, total: RunningTotal) -> None:
         if run.topic == self._joiner.topic:
@@ -147,9 +149,9 @@ class PaneCounter:
             self._oldest[tp] = reader.positions[tp.partition]
         await self._joiner.prepare(tp, position, lambda: True)
 
-    def rows(self, counted: dict[int, Vector]) -> int:
+    def rows(self, counted: Profile) -> int:
         """How many rows these are, of all sources."""
-        return sum(map(self.layout.row_count, counted.values()))
+        return sum(map(self.layout.row_count, counted.parts.values()))
 
     def hint(self, pane: Pane) -> str:
         """Say why there may be fewer rows of a pane than there were, if that is known."""

@@ -6,7 +6,7 @@ is missing is not recomputed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -20,7 +20,7 @@ from agents.log_reader import LogReader
 from agents.panes import GoneError, PaneCounter
 from agents.registry import Registry
 from agents.settings import Settings
-from detector.profile import Vector
+from detector.profile import Profile, Vector
 from detector.replay import CountedStep, Recomputed, replay_step, replay_steps
 from schemas import codec
 from schemas.model_spec import ModelSpec, Stage
@@ -134,20 +134,20 @@ async def _recompute(event: DriftEvent, steps: Sequence[Step], spec: ModelSpec, 
         notes.append("the reference in the spec is not the one that the event names")
     told = event.lineage.evidence
     signals = replay_steps(spec, event.stage, told, counted) if is_full else replay_step(spec, told, _whole(counted[0]))
-    notes += [f"{each.told.signal} is not recomputed: {each.why_not}" for each in signals if each.why_not]
+    notes += [f"{_name(each)} is not recomputed: {each.why_not}" for each in signals if each.why_not]
     return Replay(event, last, shown, signals, notes, steps=len(steps))
 
 
 async def _count(
     pane: Pane, stage: Stage, counter: PaneCounter, panes: list[ReplayedPane], notes: list[str]
-) -> Mapping[int, Vector]:
+) -> Profile:
     """Count a pane; note what is found, and what is not."""
     try:
         counted = await counter.count(pane, stage)
     except GoneError as gone:
         panes.append(ReplayedPane(pane, None))
         notes.append(str(gone))
-        return {}
+        return Profile()
     rows = counter.rows(counted)
     panes.append(ReplayedPane(pane, rows))
     if rows != pane.rows:
@@ -156,11 +156,16 @@ async def _count(
     return counted
 
 
+def _name(each: Recomputed) -> str:
+    told = each.told
+    return told.signal if told.segment is None else f"{told.signal} in {told.segment}"
+
+
 def _whole(counted: CountedStep) -> dict[int, Vector]:
     """All panes of a step together, by phase."""
     parts: dict[int, Vector] = {}
-    for pane in counted.panes:
-        for phase, vector in pane.items():
+    for rows in counted.panes:
+        for (_, phase), vector in rows.parts.items():
             parts[phase] = parts.get(phase, np.zeros_like(vector)) + vector
     return parts
 

@@ -30,11 +30,14 @@ MOST_SIGNALS: Final = 1_000
 """Signals whose evidence is told in one event: the first of the incident, and so the worst."""
 RIVER: Final = "an alarm of River's {}: it follows from all values since the detector began, not from one step"
 SURROGATE: Final = "a surrogate model: it follows from all rows drawn since the model began to learn, not from one step"
+SEGMENT: Final = "a segment: it is judged once in several steps, and so follows from the rows of all of these"
 TOO_MANY: Final = "the incident has more signals than an event tells in full"
 _LIMITS: Final = "limits"
 _BURST: Final = "burst"
 
 Evidence = tuple[float, float, float]
+Subject = tuple[str, str | None]
+"""A signal, and the segment that it is of; None: of all rows."""
 State = dict[str, Any]
 
 
@@ -43,16 +46,17 @@ class Trail:
 
     Parameters
     ----------
-    signals
-        Signals of the engine: the first members of any incident. What follows them are surrogates, then limits.
-    surrogates
-        How many of these there are.
     layout
-        Of the engine's signals.
+        Of the engine's signals. Members of an incident have their order, and behind them that of the surrogates, the
+        limits, and the signals of segments.
+    surrogates, limits
+        How many of these there are.
     """
 
-    def __init__(self, signals: int, surrogates: int, layout: Ragged) -> None:
-        self._signals, self._surrogates, self._layout = signals, surrogates, layout
+    def __init__(self, layout: Ragged, *, surrogates: int, limits: int) -> None:
+        self._layout = layout
+        self._before_limits = layout.signals + surrogates
+        self._before_segments = self._before_limits + limits
         self._engine: Mapping[str, Floats] = {}
         self._limits: State = {}
         self._before: Sequence[Evidence] = ()
@@ -65,15 +69,15 @@ class Trail:
         burst
             Rows that are worth one independent row, of the losses that limits are about.
         before
-            Evidence of each signal: the engine's, surrogates', limits'.
+            Evidence of each signal.
         """
         self._engine, self._before = engine.state(), before
         self._limits = {_LIMITS: limits.state(), _BURST: burst} if limits.names else {}
 
-    def told(self, signals: Sequence[int], after: Sequence[SignalReading]) -> tuple[StepEvidence, ...]:
+    def told(self, signals: Sequence[tuple[int, Subject]], after: Sequence[SignalReading]) -> tuple[StepEvidence, ...]:
         """Tell of some signals, in the order given; ``after`` are the readings of the step, of all signals."""
         room, told = MOST_STATE_CHARACTERS, []
-        for index in signals[:MOST_SIGNALS]:
+        for index, (signal, segment) in signals[:MOST_SIGNALS]:
             reading = after[index]
             state, why = self._state(index, reading)
             if state is not None and len(state) > room:
@@ -81,7 +85,8 @@ class Trail:
             room -= len(state or "")
             told.append(
                 StepEvidence(
-                    signal=reading.name,
+                    signal=signal,
+                    segment=segment,
                     before=self._before[index],
                     after=reading.evidence,
                     score=reading.score,
@@ -93,13 +98,13 @@ class Trail:
 
     def _state(self, index: int, reading: SignalReading) -> tuple[str | None, str | None]:
         """Return the state of one signal, or why it has none that a step can be recomputed from."""
-        if index < self._signals:
+        if index < self._layout.signals:
             if reading.detector is not None:
                 return None, RIVER.format(reading.detector)
             return _text(part_of(self._engine, self._layout, index)), None
-        if index < self._signals + self._surrogates:
+        if index < self._before_limits:
             return None, SURROGATE
-        return _text(self._limits), None
+        return (_text(self._limits), None) if index < self._before_segments else (None, SEGMENT)
 
 
 def part_of(state: Mapping[str, Floats], layout: Ragged, index: int) -> dict[str, Floats]:

@@ -20,9 +20,9 @@ from detector.evidence import EvidenceEngine
 from detector.expectation import WHOLE
 from detector.layout import Layout
 from detector.limits import Limits
-from detector.lineage import SURROGATE, evidence_of, limits_of, read_state, with_part
+from detector.lineage import SURROGATE, Subject, evidence_of, limits_of, read_state, with_part
 from detector.monitor import Monitor
-from detector.profile import Vector
+from detector.profile import Profile, Vector
 from detector.ragged import Ragged
 from detector.reference import baselines
 from detector.steps import PaneCounts
@@ -77,10 +77,10 @@ def replay_step(spec: ModelSpec, evidence: Sequence[StepEvidence], parts: Mappin
 
 @dataclass(frozen=True, slots=True)
 class CountedStep:
-    """A step as an event names it, and its rows, counted again: by pane, phase to vector."""
+    """A step as an event names it, and the rows of each of its panes, counted again: those of the event's stage."""
 
     step: Step
-    panes: Sequence[Mapping[int, Vector]]
+    panes: Sequence[Profile]
 
 
 def replay_steps(
@@ -91,14 +91,24 @@ def replay_steps(
     Surrogates are not fed: which rows they were shown depends on when totals were published, which no event says.
     """
     layout = Layout(spec)
-    monitor, found = Monitor(spec, layout, stage), dict[str, StepEvidence]()
-    signals = {told.signal for told in evidence} - set(spec.surrogate_signals)
+    monitor, found = Monitor(spec, layout, stage), dict[Subject, StepEvidence]()
+    signals = {_subject(told) for told in evidence if told.signal not in spec.surrogate_signals}
     for counted in steps:
         until = None if counted.step.until is None else counted.step.until.timestamp()
         pairs = zip(counted.step.panes, counted.panes, strict=True)
-        panes = [PaneCounts(pane, dict(parts), until) for pane, parts in pairs]
-        found = {each.signal: each for each in monitor.observe_step(panes, signals)}
-    return [_compared(told, found.get(told.signal)) for told in evidence]
+        panes = [
+            PaneCounts(pane, _of(stage, rows.parts), until, segments=_of(stage, rows.segments)) for pane, rows in pairs
+        ]
+        found = {_subject(each): each for each in monitor.observe_step(panes, signals)}
+    return [_compared(told, found.get(_subject(told))) for told in evidence]
+
+
+def _subject(told: StepEvidence) -> Subject:
+    return told.signal, told.segment
+
+
+def _of(stage: Stage, vectors: Mapping[tuple[Stage, int], Vector]) -> dict[int, Vector]:
+    return {number: vector for (of, number), vector in vectors.items() if of is stage}
 
 
 def _compared(told: StepEvidence, found: StepEvidence | None) -> Recomputed:

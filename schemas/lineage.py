@@ -12,6 +12,8 @@ class StepEvidence(Outbound):
     """
 
     signal: str
+    segment: str | None = None
+    """Where it is of a segment, not of all rows."""
     before: tuple[float, float, float]
     """Evidence before the step against the nulls of minor, moderate and significant, in nats."""
     after: tuple[float, float, float]

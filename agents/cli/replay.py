@@ -15,6 +15,7 @@ from agents.cli.common import BootstrapServers, out, run_quietly, settings_for, 
 if TYPE_CHECKING:
     from agents.replaying import Replay
     from detector.replay import Recomputed
+    from schemas.lineage import StepEvidence
 
 EXIT_DIFFERENT: Final = 1
 EXIT_IMPOSSIBLE: Final = 2
@@ -103,7 +104,7 @@ def _signals(signals: Any) -> Table:
         for place, tier in enumerate(_TIERS):
             before, after = told.before[place], told.after[place]
             table.add_row(
-                told.signal.removeprefix("feature:") if place == 0 else "",
+                _name(told) if place == 0 else "",
                 tier,
                 f"{before:.3f}",
                 f"{after:.3f}",
@@ -112,6 +113,11 @@ def _signals(signals: Any) -> Table:
                 _equality(each, place),
             )
     return table
+
+
+def _name(told: StepEvidence) -> str:
+    name = told.signal.removeprefix("feature:")
+    return name if told.segment is None else f"{name} in {told.segment}"
 
 
 def _equality(each: Recomputed, place: int) -> Text:
@@ -167,6 +173,7 @@ def facts(replayed: Replay) -> dict[str, Any]:
         "signals": [
             {
                 "signal": each.told.signal,
+                "segment": each.told.segment,
                 "equal": each.is_equal,
                 "told": {"before": each.told.before, "after": each.told.after, "score": each.told.score},
                 "now": None

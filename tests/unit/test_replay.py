@@ -43,22 +43,22 @@ class History:
     def feed(self, *totals: ProfileTotal) -> History:
         for total in totals:
             at = (total.topic, total.next_offset)
-            self.profiles[at] = Profile.decode_parts(total.parts, self.judge.layout.width)
+            self.profiles[at] = Profile.decode_parts(
+                total.parts, self.judge.layout.width, None, self.judge.layout.segment_width
+            )
             self.events += [codec.decode(DriftEvent, codec.encode(event)) for event in self.judge.fold(total)]
         return self
 
     def parts(self, event: DriftEvent) -> dict[int, Vector]:
         """The rows of the event's last step by phase: the difference of two totals."""
-        parts: dict[int, Vector] = {}
+        step = Profile()
         for pane in event.lineage.steps[-1].panes:
-            for phase, vector in self.pane(pane, event).items():
-                parts[phase] = parts.get(phase, np.zeros_like(vector)) + vector
-        return parts
+            step.add(self.pane(pane))
+        return {phase: vector for (stage, phase), vector in step.parts.items() if stage is event.stage}
 
-    def pane(self, pane: Pane, event: DriftEvent) -> dict[int, Vector]:
+    def pane(self, pane: Pane) -> Profile:
         before = self.profiles.get((pane.topic, pane.from_offset), Profile())
-        rows = self.profiles[pane.topic, pane.to_offset].subtract(before)
-        return {phase: vector for (stage, phase), vector in rows.parts.items() if stage is event.stage}
+        return self.profiles[pane.topic, pane.to_offset].subtract(before)
 
     def replayed(self, event: DriftEvent) -> list[Recomputed]:
         return replay_step(self.spec, event.lineage.evidence, self.parts(event))
@@ -166,7 +166,7 @@ def counted_steps(history: History, event: DriftEvent) -> list[CountedStep]:
     """All steps up to the event's last, as the history's events name them, and their rows."""
     named = {step.number: step for each in history.events for step in each.lineage.steps}
     steps = [named[number] for number in range(1, event.lineage.steps[-1].number + 1)]
-    return [CountedStep(step, [history.pane(pane, event) for pane in step.panes]) for step in steps]
+    return [CountedStep(step, [history.pane(pane) for pane in step.panes]) for step in steps]
 
 
 def test_with_the_cuts_of_all_steps_the_evidence_is_recomputed_from_nothing() -> None:
