@@ -47,6 +47,8 @@ class Rate:
         Ranks the signals of an incident, as a feature's does.
     expected
         The rate where the reference has no such row; None: it is then not judged.
+    looks_back
+        Whether a row is bad by the rows before it, so that it cannot be told again from the rows of a step alone.
     awaited
         Bad rows that the reference has not but that as many rows to come are expected to have.
     """
@@ -60,6 +62,7 @@ class Rate:
     importance: float = 1.0
     expected: float | None = None
     awaited: int = 0
+    looks_back: bool = False
 
 
 class RateReader:
