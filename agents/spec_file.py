@@ -21,6 +21,7 @@ from pydantic_core import ErrorDetails
 from agents.errors import OperatorError
 from schemas.detectors import DetectorName
 from schemas.model_spec import FrozenReference, ModelSpec
+from schemas.rules import RULE_FAULT
 
 _WIDTH: Final = 110
 _TAGS: Final = frozenset({"number", "category", *DetectorName})
@@ -170,6 +171,8 @@ def _fault(detail: ErrorDetails, where: Path_) -> str:
     """What is wrong, and what would be right."""
     given, message, facts = detail.get("input"), detail["msg"].removeprefix("Value error, "), detail.get("ctx", {})
     match detail["type"]:
+        case _ if detail["type"] == RULE_FAULT:
+            return message
         case "extra_forbidden":
             near = get_close_matches(str(where[-1]), _names_at(detail["loc"][:-1]), 1)
             return f"there is no such field{f'; did you mean {near[0]}?' if near else ''}"
@@ -307,6 +310,14 @@ _SECTIONS: Final = (
         "can work. challenger (signal concept): models trained on recent labels gain on this one. domain_classifier "
         "(multivariate): recent rows can be told from the reference's. mimic: the model answers otherwise than it did. "
         "The reference keeps raw rows for them: run `models init` again after a change.",
+    ),
+    _Section(
+        ("rules",),
+        "What must be true of each row, as in `{name: affordable, expression: loan_amount <= 5 * income}`; the share "
+        "of rows that break a rule is the signal quality:rule:NAME. Expressions have numbers, texts in quotes, true, "
+        "false; + - * / %; == != < <= > >=; and, or, not; in (...), between A and B, is missing; abs, min, max, len; "
+        "beside features prediction or score, label, time.hour, time.weekday. severity: its tier once the share has "
+        "surely risen by `rise`. Where a value is missing nothing is said.",
     ),
     _Section(
         ("retraining",),

@@ -17,6 +17,7 @@ from pydantic import AwareDatetime, Field, ValidationInfo, field_validator, mode
 from schemas.base import Duration, FeatureName, Name, Outbound
 from schemas.detectors import MOST_DETECTORS, ZEROS_AND_ONES, DetectorSpec
 from schemas.performance import BASIC_LOSS, LOSSES_OF, METRICS_OF, RATES, Calibration, Loss, OutcomeSpec
+from schemas.rules import MOST_RULES, CheckedRule, RuleSpec, checked_rules, fields_of
 
 PREDICTION = "prediction"
 """The name of the signal that watches what the model answers."""
@@ -36,7 +37,7 @@ MULTIVARIATE: Final = "multivariate"
 MIMIC: Final = "mimic"
 """The name of the signal that foretells what the model answers."""
 
-_LATER: Final = ("detectors", "outcomes", "surrogates")
+_LATER: Final = ("detectors", "outcomes", "surrogates", "rules")
 """Fields that came after the first specs were registered: at their defaults they are no part of a spec's hash."""
 
 
@@ -322,6 +323,8 @@ class ModelSpec(Outbound):
     """By signal: a detector of River's whose alarms take the place of the signal's evidence."""
     surrogates: SurrogateSpec | None = None
     """None: no surrogate models."""
+    rules: tuple[RuleSpec, ...] = Field(default=(), max_length=MOST_RULES)
+    """What must be true of each row; a violation rate that rises is a signal."""
     retraining: RetrainingSpec = RetrainingSpec()
     times: TimeSpec = TimeSpec()
     columns: ColumnNames = ColumnNames()
@@ -356,6 +359,17 @@ class ModelSpec(Outbound):
             numbers |= {ESTIMATED_PERFORMANCE: True} if outcomes.estimate else {}
         if faults := [fault for each in sorted(value) if (fault := _unreadable(each, value[each], numbers))]:
             raise ValueError("; ".join(faults))
+        return value
+
+    @field_validator("rules")
+    @classmethod
+    def _rules_can_be_asked(cls, value: tuple[RuleSpec, ...], info: ValidationInfo) -> tuple[RuleSpec, ...]:
+        """Refuse rules that name what is no field, or that compare what cannot be compared."""
+        known = info.data
+        if value and {"task", "features", "prediction", "outcomes", "features_from"} <= known.keys():
+            labelled = known["outcomes"] is not None
+            fields = fields_of(known["features"], known["task"], known["prediction"], labelled=labelled)
+            checked_rules(value, fields, features_come_alone=known["features_from"] is FeaturesFrom.FEATURES)
         return value
 
     @model_validator(mode="after")
@@ -440,6 +454,12 @@ class ModelSpec(Outbound):
         return tuple(names)
 
     @property
+    def checked_rules(self) -> list[CheckedRule]:
+        """The rules, read and checked, in the order of the spec."""
+        fields = fields_of(self.features, self.task, self.prediction, labelled=self.outcomes is not None)
+        return checked_rules(self.rules, fields, features_come_alone=self.features_from is FeaturesFrom.FEATURES)
+
+    @property
     def surrogate_signals(self) -> tuple[str, ...]:
         """Names of the signals that surrogate models watch; none where the spec asks for none, or they cannot work."""
         wanted = self.surrogates
@@ -456,7 +476,7 @@ class ModelSpec(Outbound):
     @property
     def hash(self) -> str:
         """SHA-256 of the canonical JSON of the spec: the identity of what was registered."""
-        unused = {name for name in _LATER if getattr(self, name) in (None, {})}
+        unused = {name for name in _LATER if getattr(self, name) in (None, {}, ())}
         dumped = self.model_dump(mode="json", exclude=unused)
         if outcomes := dumped.get("outcomes"):
             defaults = OutcomeSpec().model_dump(mode="json")
