@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from agents.cells import MISSING, read_column, read_stages, read_times
 from agents.errors import OperatorError
+from detector.constraints import Constraints
 from detector.outcomes import outcome_columns
 from detector.rows import Column, Rows, Source, carried, signal_types
 from schemas.model_spec import LABEL, ColumnNames, FeatureType, ModelSpec, Output, Task
@@ -241,6 +242,10 @@ class RowReader:
                 raise FileError(f"{self.file.path}: {names.time!r} holds no times: row {start} has {shown!r}")
         watched = len(self.spec.features) + (self.spec.prediction is not None)
         columns = (*(self._column(batch, signal) for signal in range(watched)), *self._outcomes(batch))
+        constraints = Constraints(self.spec)
+        columns = constraints.apply(columns)
+        if (refused := constraints.refused(columns)) is not None:
+            leave_out(~refused.keep, "a value that the spec refuses")
         rows = Rows(Source.PREDICTIONS, np.arange(start, start + count), times, stages, columns)
         return Chunk(rows if keep.all() else _only(rows, keep), start + count, left_out)
 

@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails
 
 from agents.errors import OperatorError
 from schemas.detectors import DetectorName
-from schemas.model_spec import FrozenReference, ModelSpec
+from schemas.model_spec import FrozenReference, ModelSpec, brief_feature
 from schemas.rules import RULE_FAULT
 
 _WIDTH: Final = 110
@@ -44,6 +44,7 @@ def write_spec(path: Path, spec: ModelSpec, heading: Sequence[str] = ()) -> None
 def render_spec(spec: ModelSpec, heading: Sequence[str] = ()) -> str:
     """Write a spec as YAML with comments."""
     content = spec.model_dump(mode="json")
+    content["features"] = [brief_feature(feature) for feature in content["features"]]
     frozen = content["reference"].pop("frozen")
     lines = [f"# {line}".rstrip() for line in heading] + [""] * bool(heading)
     for section in _SECTIONS:
@@ -259,7 +260,10 @@ _SECTIONS: Final = (
     _Section(
         ("features", "features_from"),
         "What is watched of its input. type: number, category or boolean. importance: ranks the features of an "
-        "incident, by score x importance. bounds: [low, high] that sums are clipped to. To watch less, run "
+        "incident, by score x importance. bounds: [low, high] that sums are clipped to. Values can be held to minimum, "
+        "maximum, max_length, categories: [A, B]; one that is not is invalid. required: true where a value must be "
+        "there. on_invalid: row where such a row is not to be counted but becomes a dead letter, else value. unit: for "
+        "people. To watch less, run "
         "`models init --exclude NAME`. features_from: whether features are judged as they come with the predictions or "
         "on a stream of their own (predictions, features).",
     ),

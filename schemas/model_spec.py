@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import AwareDatetime, Field, ValidationInfo, field_validator, model_validator
@@ -43,6 +43,9 @@ _LATER: Final = ("detectors", "outcomes", "surrogates", "rules")
 
 _LATER_FROZEN: Final = ("sample", "calibration")
 """Likewise fields of a frozen reference, where they are None."""
+
+_LATER_FEATURE: Final = ("unit", "required", "minimum", "maximum", "max_length", "categories", "on_invalid")
+"""Likewise fields of a feature."""
 
 _LATER_OUTCOMES: Final = ("wait", "sample", "features")
 """Likewise fields of the outcomes, at their defaults."""
@@ -97,6 +100,13 @@ class Seasonality(StrEnum):
     WEEKLY = "weekly"
 
 
+class OnInvalid(StrEnum):
+    """What goes when a value is not valid: that value alone, or its whole row, as a dead letter."""
+
+    VALUE = "value"
+    ROW = "row"
+
+
 class Output(StrEnum):
     """Which part of a prediction is watched: its class, its score (probability), or its number."""
 
@@ -114,11 +124,35 @@ class FeatureSpec(Outbound):
     """Sums clip values to these; None: 4,096 reference scales around the reference's median."""
     importance: float = Field(default=1.0, ge=0.0)
     """How much the model relies on the feature: ranks the features of an incident by score x importance."""
+    unit: str | None = Field(default=None, max_length=60)
+    """For people, such as ``km``."""
+    required: bool = False
+    """Whether a row needs a value: one that is missing is a fault of the row."""
+    minimum: float | None = Field(default=None, allow_inf_nan=False)
+    """A smaller number is invalid."""
+    maximum: float | None = Field(default=None, allow_inf_nan=False)
+    """A larger number is invalid."""
+    max_length: int | None = Field(default=None, ge=1)
+    """A category of more characters is invalid."""
+    categories: tuple[str, ...] | None = Field(default=None, min_length=1, max_length=10_000)
+    """Every other category is invalid. None: any may come; new ones are ``unseen``."""
+    on_invalid: OnInvalid = OnInvalid.VALUE
+    """``row``: a row whose value is invalid, or missing though required, is not counted but becomes a dead letter."""
 
     @model_validator(mode="after")
     def _bounds_are_ordered(self) -> Self:
         if self.bounds is not None and not self.bounds[0] < self.bounds[1]:
             raise ValueError(f"bounds of feature {self.name!r} must be [low, high] with low < high")
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"minimum of feature {self.name!r} lies above its maximum")
+        return self
+
+    @model_validator(mode="after")
+    def _constraints_fit_the_type(self) -> Self:
+        of_type = {"minimum": "number", "maximum": "number", "max_length": "category", "categories": "category"}
+        odd = [name for name, kind in of_type.items() if getattr(self, name) is not None and self.type != kind]
+        if odd:
+            raise ValueError(f"{', '.join(odd)} of feature {self.name!r}: a {self.type} has none")
         return self
 
 
@@ -478,6 +512,7 @@ class ModelSpec(Outbound):
         """SHA-256 of the canonical JSON of the spec: the identity of what was registered."""
         unused = {name for name in _LATER if getattr(self, name) in (None, {}, ())}
         dumped = self.model_dump(mode="json", exclude=unused)
+        dumped["features"] = [brief_feature(each) for each in dumped["features"]]
         if outcomes := dumped.get("outcomes"):
             defaults = OutcomeSpec().model_dump(mode="json")
             dumped["outcomes"] = {
@@ -491,6 +526,14 @@ class ModelSpec(Outbound):
             }
         content = json.dumps(dumped, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(content.encode()).hexdigest()
+
+
+def brief_feature(dumped: dict[str, Any]) -> dict[str, Any]:
+    """Leave out of a feature, as JSON, the fields that came later and are at their defaults."""
+    fields = FeatureSpec.model_fields
+    return {
+        name: value for name, value in dumped.items() if name not in _LATER_FEATURE or value != fields[name].default
+    }
 
 
 def _losses(task: Task, outcomes: OutcomeSpec) -> tuple[Loss, ...]:

@@ -422,6 +422,8 @@ class DeadLetterReason(StrEnum):
     INVALID_JSON = "invalid_json"
     INVALID_EVENT = "invalid_event"
     INVALID_TIME = "invalid_time"
+    INVALID_VALUE = "invalid_value"
+    """Where the spec says that a row with such a value must go; of an event of many rows the others are counted."""
     UNKNOWN_STAGE = "unknown_stage"
     PROCESSING_ERROR = "processing_error"
 

@@ -44,6 +44,8 @@ Find = Callable[[ModelVersion, Source], "tuple[Registration, SpecDecoder] | None
 FEW: Final = 4
 MANY: Final = 64
 """Where fewer than FEW records in a row are alike, the next MANY are sorted alone: a vain try costs as much as two."""
+MOST_NAMED: Final = 20
+"""Rows of one event that a dead letter names."""
 
 _UNDECODABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 """What msgspec raises."""
@@ -188,6 +190,9 @@ class Sorting:
             self._refused |= refused
             if reader is not None:
                 rows = reader.rows()
+                self._refused |= _left_out(reader)
+                if not len(rows):
+                    continue
                 pieces[name].append(rows)
                 self._count_invalid(name, group, rows)
                 if (forward := reader.forward(rows)) is not None:
@@ -240,6 +245,23 @@ def _assemble(group: Group, envelopes: Envelopes) -> tuple[Reader | None, dict[i
         refused |= {group.records[position]: problem for position, problem in problems.items()}
         group = group.without(problems)
     return None, refused
+
+
+def _left_out(reader: Reader) -> dict[int, Refusal]:
+    """Say of each record whose rows, or some of them, the spec refuses which these are, and why the first one is."""
+    rows: defaultdict[int, list[int]] = defaultdict(list)
+    first = np.searchsorted(reader.event_of_row, np.arange(len(reader.events)))
+    for row in sorted(reader.left_out):
+        rows[int(reader.event_of_row[row])].append(row)
+    refused: dict[int, Refusal] = {}
+    for event, found in rows.items():
+        detail = reader.left_out[found[0]]
+        if reader.group.kind.is_batch:
+            numbers = [row - int(first[event]) for row in found]
+            shown = ", ".join(map(str, numbers[:MOST_NAMED])) + (" and more" if len(numbers) > MOST_NAMED else "")
+            detail = f"{len(found)} of its {reader.events[event].rows} rows were left out ({shown}): {detail}"
+        refused[reader.group.records[event]] = (DeadLetterReason.INVALID_VALUE, detail)
+    return refused
 
 
 def _in_order(pieces: list[Rows]) -> Rows:

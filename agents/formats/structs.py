@@ -19,6 +19,7 @@ import msgspec
 
 from agents.formats.answers import Answer
 from agents.formats.lenient import feature_keys
+from detector.constraints import Constraints
 from detector.rows import Source, carried, signal_types
 from schemas.model_spec import FeatureType, ModelSpec, Output, Stage
 
@@ -77,6 +78,8 @@ class SpecDecoder:
         Decode an event of one row and of many; they raise what msgspec raises if the event does not fit exactly.
     order
         Of the features in these events.
+    constraints
+        What their values must be beyond their types.
     """
 
     row: Callable[[bytes], Any]
@@ -91,6 +94,7 @@ class SpecDecoder:
         self.answer_type = self.types[len(spec.features)] if spec.prediction is not None else FeatureType.NUMBER
         self.answer = Answer.of(spec, source)
         self.features = tuple(feature.name for feature in spec.features) if self.reads_features else ()
+        self.constraints = Constraints(spec)
         self.is_typed = not any(_UNNAMEABLE.intersection(name) for name in self.features)
         self._runs_until_look = 0
         self._build(self.features)
