@@ -25,7 +25,6 @@ from agents.errors import BrokerError, DeliveryError, OperatorError
 from agents.log_reader import LogReader
 from agents.tasks import end_tasks
 from detector.layout import Layout
-from detector.profile import Profile
 from detector.reference_rows import decode_reference
 from schemas import codec
 from schemas.model_spec import ModelSpec
@@ -97,7 +96,7 @@ def _layout(spec: ModelSpec) -> Layout | None:
     if spec.reference.frozen is None:
         return None
     layout = Layout(spec)
-    Profile.decode(spec.reference.frozen.profile, layout.width)
+    layout.reference()
     for sample in spec.reference.frozen.sample or ():
         decode_reference(layout, sample)
     return layout

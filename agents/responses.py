@@ -3,6 +3,7 @@
 The rules, by event time alone, so that a replay decides alike:
 
 1. An event asks for retraining while its incident is on and significant, unless the incident has a request already.
+   Faults of the data and of the service never ask for it.
 2. Within the cooldown of another request for the model the event is *suppressed*: logged and counted. A later event of
    the incident asks again, so what was suppressed is asked for once the cooldown is over and the incident still on.
 3. The urgency is high where the model's answers are known to be worse (performance or concept drift), or where the
@@ -34,6 +35,7 @@ from schemas.model_spec import OffsetRange, RetrainingSpec
 from schemas.outbound import (
     DriftEvent,
     DriftKind,
+    Family,
     IncidentStatus,
     RetrainRequest,
     Tier,
@@ -87,8 +89,9 @@ class RequestMemory:
 
 
 def asks(event: DriftEvent) -> bool:
-    """Whether the incident is on and significant."""
-    return event.tier is Tier.SIGNIFICANT and event.status is IncidentStatus.FIRING
+    """Whether the incident is on, significant, and one that retraining could mend: data at fault is mended first."""
+    is_on = event.tier is Tier.SIGNIFICANT and event.status is IncidentStatus.FIRING
+    return is_on and event.family in (Family.DRIFT, Family.BUSINESS)
 
 
 def retrain_request(event: DriftEvent, time: datetime, cooldown: timedelta) -> RetrainRequest:

@@ -316,6 +316,13 @@ _SECTIONS: Final = (
         "The reference keeps raw rows for them: run `models init` again after a change.",
     ),
     _Section(
+        ("quality",),
+        "Faults of the data: rates of rows that rise above the reference's, with incidents of their own. null: none is "
+        "watched. checks: missing, invalid, unseen, out_of_range; a feature has those that can happen to its type. "
+        "tiers: increases of a rate that are minor, moderate, significant, as in {missing: {minor: 0.02, moderate: "
+        "0.05, significant: 0.1}}.",
+    ),
+    _Section(
         ("rules",),
         "What must be true of each row, as in `{name: affordable, expression: loan_amount <= 5 * income}`; the share "
         "of rows that break a rule is the signal quality:rule:NAME. Expressions have numbers, texts in quotes, true, "

@@ -2,7 +2,9 @@
 
 The budget allows ``count`` false alarms in ``per``. Each of S signals may be wrong at each of the period's T steps, so
 that an alarm asks for evidence of ``log(T S / count)`` nats: the union bound over signals of an e-detector whose mean
-time to a false alarm is its threshold (``detector.sequential``).
+time to a false alarm is its threshold (``detector.sequential``). Where faults of the data or of the service are watched
+too, each of F families has an equal share, and S are the family's own: ``log(T F S / count)``. So that dozens of rates,
+or a rule more, make drifts hardly harder to find.
 
 How soon a change is found follows from it. Evidence of a change of PSI s against a null that holds changes up to r
 (in nats of KL divergence, about half the PSI) grows by about ``(sqrt(s / 2) - sqrt(r))^2`` nats with each independent
@@ -12,7 +14,7 @@ row: the second-order approximation of the divergence between the change and the
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -21,12 +23,13 @@ import numpy as np
 
 from detector.evidence import LEARNING_NATS, EvidenceEngine
 from detector.expectation import WHOLE
-from detector.explain import score_name, watched
+from detector.explain import score_name, watched, watched_by_family
 from detector.layout import Layout
 from detector.reference import baselines
 from detector.sequential import log_threshold
 from detector.steps import steps_in
 from schemas.model_spec import ModelSpec
+from schemas.outbound import Family
 
 CLEAR: Final = 2.0
 """A change of so many times a tier's score is what the rows until it is found are told for."""
@@ -42,7 +45,9 @@ class Budget:
     """At most so many in the period."""
     signals: int
     threshold: float
-    """Nats, of each signal."""
+    """Nats, of each signal of drift."""
+    thresholds: Mapping[Family, float]
+    """Nats, of each signal of a family that is watched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +80,17 @@ def budget_of(spec: ModelSpec) -> Budget:
     allowed, signals = spec.false_alarms, watched(spec)
     steps = steps_in(allowed.per, spec.steps)
     period = allowed.per.total_seconds()
-    threshold = log_threshold(period, period / steps, signals, allowed.count)
-    return Budget(allowed.count, allowed.per, steps, signals, threshold)
+    families = watched_by_family(spec)
+    thresholds = {
+        family: log_threshold(period, period / steps, len(families) * own, allowed.count)
+        for family, own in families.items()
+    }
+    return Budget(allowed.count, allowed.per, steps, signals, thresholds[Family.DRIFT], thresholds)
 
 
-def threshold_of(spec: ModelSpec) -> float:
-    """Evidence in nats that the false-alarm budget of a spec asks of each of its signals."""
-    return budget_of(spec).threshold
+def threshold_of(spec: ModelSpec, family: Family = Family.DRIFT) -> float:
+    """Evidence in nats that the false-alarm budget of a spec asks of each signal of a family."""
+    return budget_of(spec).thresholds[family]
 
 
 def reach_of(spec: ModelSpec) -> Sequence[SignalReach]:

@@ -15,12 +15,14 @@ import numpy as np
 from detector.lags import coverage
 from detector.layout import Layout
 from detector.monitor import Monitor
-from detector.profile import Profile
+from detector.profile import Profile, Vector
+from detector.rules.counter import EXAMPLES, examples_in, rule_signal
 from detector.state import StateError, pack, unpack
 from detector.steps import PaneCounts
 from detector.surrogates.signals import tables_by_stage
+from detector.totals import read_carry
 from schemas.model_spec import ModelSpec, OffsetRange, Stage
-from schemas.outbound import DriftEvent, LabelStatus, ModelState, ModelStatus, Pane
+from schemas.outbound import DriftEvent, LabelStatus, ModelState, ModelStatus, Pane, RecordAddress, RuleStatus
 from schemas.profiles import ProfileTotal
 
 Partition = tuple[str, int]
@@ -36,6 +38,8 @@ class _Fence:
     profile: Profile
     uncounted: tuple[OffsetRange, ...] = ()
     invalid: dict[str, int] | None = None
+    examples: tuple[tuple[int, ...], ...] = ()
+    """Of each rule: offsets of the records that broke it last."""
 
 
 class ModelJudge:
@@ -81,8 +85,9 @@ class ModelJudge:
             profile,
             total.uncounted,
             dict(total.invalid),
+            examples_in(read_carry(total.carry, self.layout)),
         )
-        return self._observe(total, difference, from_offset)
+        return [self._with_examples(event) for event in self._observe(total, difference, from_offset)]
 
     def _observe(self, total: ProfileTotal, difference: Profile, from_offset: int) -> list[DriftEvent]:
         """Split the difference by stage; each stage has a monitor of its own."""
@@ -104,6 +109,31 @@ class ModelJudge:
             time = total.time.timestamp() if total.time is not None else None
             events += self._monitor(stage).observe(PaneCounts(pane, parts, time, sampled.get(stage)), self.offsets)
         return events
+
+    def _with_examples(self, event: DriftEvent) -> DriftEvent:
+        """Name records where a rule is part of the incident."""
+        rules = {rule_signal(rule.name): i for i, rule in enumerate(self.spec.rules)}
+        if not any(verdict.signal in rules for verdict in event.signals):
+            return event
+        signals = tuple(
+            verdict.model_copy(update={"examples": self._examples(rules[verdict.signal])})
+            if verdict.signal in rules
+            else verdict
+            for verdict in event.signals
+        )
+        return event.model_copy(update={"signals": signals})
+
+    def _examples(self, rule: int) -> tuple[RecordAddress, ...]:
+        """Some of the last records that broke a rule, in turn from every partition."""
+        found = [
+            (age, topic, partition, offset)
+            for (topic, partition), fence in sorted(self._fences.items())
+            for age, offset in enumerate(reversed(fence.examples[rule] if fence.examples else ()))
+        ]
+        return tuple(
+            RecordAddress(topic=topic, partition=partition, offset=offset)
+            for _, topic, partition, offset in sorted(found)[:EXAMPLES]
+        )
 
     def _monitor(self, stage: Stage) -> Monitor:
         if stage not in self._monitors:
@@ -138,6 +168,7 @@ class ModelJudge:
                 invalid=invalid,
                 note=self.note,
                 labels=self._labels(stage),
+                rules=self._rules(stage),
                 **monitor.standing(),
             )
             for stage, monitor in sorted(monitors.items())
@@ -147,17 +178,37 @@ class ModelJudge:
         """What is known of the labels of a stage, over all rows folded in; None where none are read."""
         if self.spec.outcomes is None:
             return None
-        whole = np.zeros(self.layout.width, dtype=np.int64)
-        for fence in self._fences.values():
-            for (of, _), vector in fence.profile.parts.items():
-                if of is stage:
-                    whole += vector
+        whole = self._whole(stage)
         arrivals, labels = self.layout.arrivals(whole), self.layout.labels(whole)
         if arrivals is None:
             return None
         known = coverage(self.layout.predictions(whole), labels, arrivals.joined, self.spec.outcomes.sample)
         p50, p90, p99 = map(arrivals.quantile, (0.5, 0.9, 0.99))
         return LabelStatus(rows=labels, coverage=known, lag_p50_s=p50, lag_p90_s=p90, lag_p99_s=p99)
+
+    def _rules(self, stage: Stage) -> tuple[RuleStatus, ...]:
+        """What became of the rules in a stage; the records named are of all stages."""
+        counts = self.layout.rule_counts(self._whole(stage)).tolist()
+        return tuple(
+            RuleStatus(
+                name=rule.name,
+                expression=rule.expression,
+                broken=broken,
+                kept=kept,
+                open=unknown,
+                examples=self._examples(i),
+            )
+            for i, (rule, (broken, kept, unknown)) in enumerate(zip(self.spec.rules, counts, strict=True))
+        )
+
+    def _whole(self, stage: Stage) -> Vector:
+        """All rows of a stage that were folded in."""
+        whole = np.zeros(self.layout.width, dtype=np.int64)
+        for fence in self._fences.values():
+            for (of, _), vector in fence.profile.parts.items():
+                if of is stage:
+                    whole += vector
+        return whole
 
     @property
     def position(self) -> int:
@@ -176,6 +227,7 @@ class ModelJudge:
                 "profile": fence.profile.encode(),
                 "uncounted": [gap.model_dump() for gap in fence.uncounted],
                 "invalid": fence.invalid or {},
+                "examples": [list(each) for each in fence.examples],
             }
             for (topic, partition), fence in sorted(self._fences.items())
         ]
@@ -203,6 +255,7 @@ class ModelJudge:
                 Profile.decode(fence["profile"], judge.layout.width),
                 tuple(OffsetRange(**gap) for gap in fence["uncounted"]),
                 fence["invalid"],
+                tuple(tuple(each) for each in fence.get("examples", ())),
             )
         for stage, monitor in state["monitors"].items():
             judge._monitor(Stage(stage)).restore(monitor)

@@ -14,15 +14,16 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Final
 
-from detector.budget import threshold_of
+from detector.budget import budget_of
 from detector.chosen import ChosenDetectors
 from detector.evidence import EvidenceEngine
-from detector.explain import explain, importances, summarise, surely_drifted, watched
+from detector.explain import explain, importances, summarise, surely_drifted, watched_by_family
 from detector.incidents import IncidentChange, Incidents, Member, Watched
 from detector.layout import Layout
 from detector.limits import Limits
 from detector.means import RecentMeans
 from detector.onsets import Mark, Onsets
+from detector.quality.watch import RateWatch
 from detector.readings import SignalReading
 from detector.recent import HALF_LIVES
 from detector.reference import baselines
@@ -39,6 +40,7 @@ from schemas.outbound import (
     IncidentStatus,
     Lineage,
     MetricStatus,
+    OpenIncident,
     Response,
     Severity,
     SignalStatus,
@@ -64,6 +66,10 @@ RESPONSES: Final = {
     Tier.MODERATE: Response.ENHANCED_MONITORING,
     Tier.SIGNIFICANT: Response.RETRAIN,
 }
+FAULTS: Final[tuple[Family, ...]] = (Family.QUALITY, Family.SERVICE)
+"""Families of incidents that are no drifts."""
+RESPONSES_TO_FAULTS: Final = {**RESPONSES, Tier.SIGNIFICANT: Response.ENHANCED_MONITORING}
+"""A model trained on faults would learn them: none asks for retraining."""
 
 
 class Monitor:
@@ -82,7 +88,8 @@ class Monitor:
     def __init__(self, spec: ModelSpec, layout: Layout, stage: Stage) -> None:
         self._spec, self._layout, self._stage = spec, layout, stage
         self._references = references = baselines(spec, layout)
-        self._threshold = threshold_of(spec)
+        budget = budget_of(spec)
+        self._threshold, self._watched = budget.threshold, watched_by_family(spec)
         self._open_step = OpenStep()
         self._clock = StepClock(spec.steps)
         self._engine = EvidenceEngine(references, log_threshold=self._threshold)
@@ -101,6 +108,11 @@ class Monitor:
         members = [Watched(each.name, weights[each.name], each.opens) for each in watched_for]
         members += [Watched(name) for name in self._limits.names]
         self._incidents = Incidents(scope, Family.DRIFT, members)
+        self._faults = {
+            family: RateWatch(layout, family, scope, log_threshold=budget.thresholds[family])
+            for family in FAULTS
+            if family in self._watched
+        }
         self._readings: Sequence[SignalReading] = self._beside(self._engine.step({}))
         self._steps: deque[Step] = deque(maxlen=STEPS_NAMED)
         self._judged_steps = 0
@@ -121,8 +133,7 @@ class Monitor:
             return []
         step = self._close()
         self._judge(step)
-        change = self._decide(Mark(self._clock.now, offsets))
-        return [] if change is None else [self._emit(change, offsets)]
+        return [self._emit(change, offsets) for change in self._decide(Mark(self._clock.now, offsets))]
 
     # ---------------------------------------------------------------------------- the five stations of the path
 
@@ -158,9 +169,17 @@ class Monitor:
         self._surrogates.step(inputs_drift=any(tier is not Tier.NONE for tier in features))
         self._readings = self._beside(readings)
         self._means.add(step.whole)
+        for faults in self._faults.values():
+            faults.step(step.parts)
 
-    def _decide(self, now: Mark) -> IncidentChange | None:
-        """Turn score and evidence into tiers, and tiers into the life of an incident."""
+    def _decide(self, now: Mark) -> list[IncidentChange]:
+        """Turn score and evidence into tiers, and tiers into the lives of incidents: of the drift, and of faults."""
+        moment = "/".join(f"{each.topic}:{each.partition}:{each.to_offset}" for each in now.offsets)
+        changes = [self._decide_drift(now, moment)]
+        changes += [faults.decide(now, step=self._judged_steps, moment=moment) for faults in self._faults.values()]
+        return [change for change in changes if change is not None]
+
+    def _decide_drift(self, now: Mark, moment: str) -> IncidentChange | None:
         self._onsets.update(self._readings, now)
         for index, tier in self._tiers.update(self._readings).items():
             if index >= len(self._references):
@@ -173,7 +192,7 @@ class Monitor:
             [*self._tiers.current, *(limit.tier for limit in limits)],
             [*self._readings, *self._limits.signals()],
             step=self._judged_steps,
-            moment="/".join(f"{each.topic}:{each.partition}:{each.to_offset}" for each in now.offsets),
+            moment=moment,
             time=math.nan if now.time is None else now.time,
         )
         if change is not None and change.change is Change.OPENED:
@@ -183,10 +202,13 @@ class Monitor:
 
     def _emit(self, change: IncidentChange, offsets: tuple[OffsetRange, ...]) -> DriftEvent:
         """Say what happened, with everything that is needed to understand and to recompute it."""
-        incident = change.incident
+        incident, family = change.incident, change.incident.family
         resolved = change.change is Change.RESOLVED
-        verdicts = tuple(self._verdict(member) for member in incident.members)
-        now, onset = _moment(self._clock.now), _moment(self._onset.time)
+        faults = self._faults.get(family)
+        begun = self._onset if faults is None else faults.onset
+        verdicts = tuple(map(self._verdict if faults is None else faults.verdict, incident.members))
+        now, onset = _moment(self._clock.now), _moment(begun.time)
+        watched = self._watched[family]
         return DriftEvent(
             id=change.id,
             change=change.change,
@@ -195,24 +217,26 @@ class Monitor:
             model=self._spec.model,
             version=self._spec.version,
             stage=self._stage,
-            family=incident.family,
+            family=family,
             owner=self._spec.owner,
             incident_id=incident.id,
             dedup_key=incident.id,
             tier=incident.tier,
             previous_tier=change.previous_tier,
-            response=RESPONSES[incident.tier],
-            summary=summarise(self._spec, change.change, incident.tier, verdicts, onset),
+            response=(RESPONSES if faults is None else RESPONSES_TO_FAULTS)[incident.tier],
+            summary=summarise(
+                self._spec, change.change, incident.tier, verdicts, onset, family=family, signals=watched
+            ),
             time=now,
             opened_at=_moment(incident.opened_at),
             since=onset,
-            since_offsets=self._onset.ranges_until(offsets),
+            since_offsets=begun.ranges_until(offsets),
             resolved_at=now if resolved else None,
             signals=verdicts,
-            signals_watched=watched(self._spec),
+            signals_watched=watched,
             performance=self._metrics() if any(v.kind is DriftKind.PERFORMANCE for v in verdicts) else (),
-            diagnosis=self._surrogates.diagnosis(verdicts, self._readings),
-            surely_drifted=surely_drifted(self._readings, self._threshold),
+            diagnosis=None if faults is not None else self._surrogates.diagnosis(verdicts, self._readings),
+            surely_drifted=surely_drifted(self._readings, self._threshold) if faults is None else faults.sure(),
             lineage=Lineage(
                 spec_hash=self._layout.spec_hash,
                 driftline=VERSION,
@@ -253,13 +277,14 @@ class Monitor:
 
     def standing(self) -> dict[str, Any]:
         """Where the stage stands, as fields of a ``ModelStatus``."""
-        incident = self._incidents.open
+        incidents = self._open_incidents()
         return {
             "rows": self._rows,
             "steps": self._judged_steps,
             "time": _moment(self._clock.now),
-            "tier": incident.tier if incident is not None else Tier.NONE,
-            "incident_id": incident.id if incident is not None else None,
+            "tier": incidents[0].tier if incidents else Tier.NONE,
+            "incident_id": incidents[0].id if incidents else None,
+            "incidents": incidents,
             "signals": tuple(
                 SignalStatus(
                     signal=reading.name,
@@ -272,9 +297,20 @@ class Monitor:
                 )
                 for reading, tier in zip(self._readings, self._tiers.current, strict=True)
             )
-            + self._limits.statuses(),
+            + self._limits.statuses()
+            + tuple(status for faults in self._faults.values() for status in faults.statuses()),
             "performance": self._metrics(),
         }
+
+    def _open_incidents(self) -> tuple[OpenIncident, ...]:
+        """All open incidents, worst first."""
+        found = [self._incidents.open, *(faults.open for faults in self._faults.values())]
+        named = [
+            OpenIncident(family=each.family, id=each.id, tier=each.tier, opened_at=_moment(each.opened_at))
+            for each in found
+            if each is not None
+        ]
+        return tuple(sorted(named, key=lambda each: -each.tier.rank))
 
     def state(self) -> dict[str, Any]:
         """Everything a successor needs, for ``detector.state``."""
@@ -291,6 +327,7 @@ class Monitor:
             "onsets": self._onsets.state(),
             "onset": self._onset.state(),
             "incidents": self._incidents.state(),
+            "faults": {family.value: faults.state() for family, faults in self._faults.items()},
             "steps": [step.model_dump(mode="json") for step in self._steps],
             "judged_steps": self._judged_steps,
             "rows": self._rows,
@@ -311,6 +348,8 @@ class Monitor:
         self._onsets.restore(state["onsets"])
         self._onset = Mark.restored(state["onset"])
         self._incidents.restore(state["incidents"])
+        for family, saved in state.get("faults", {}).items():
+            self._faults[Family(family)].restore(saved)
         self._steps = deque((Step(**step) for step in state["steps"]), maxlen=STEPS_NAMED)
         self._judged_steps, self._rows = state["judged_steps"], state["rows"]
         self._readings = self._beside(self._engine.step({}))

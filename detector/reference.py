@@ -21,6 +21,8 @@ from detector.estimation import ExpectedLoss
 from detector.expectation import WHOLE
 from detector.layout import Layout
 from detector.profile import Profile, Vector
+from detector.quality.checks import watched_apart
+from detector.quality.dispersion import rate_dispersion
 from detector.readings import SignalBaseline
 from detector.reference_rows import draw_reference
 from detector.rows import STAGES, TRUE, Column, Rows, Source, carried, signal_types
@@ -113,10 +115,15 @@ def freeze(
         bins=bins,
         dispersion=dispersion,
         calibration=calibration,
+        rules={rule.name: rule.expression for rule in spec.rules} or None,
         profile="",
     )
     layout = Layout(_with(spec, frozen))
-    drawn = {"profile": _count(layout, pieces).encode(), "sample": draw_reference(spec, layout, pieces)}
+    drawn = {
+        "profile": _count(layout, pieces).encode(),
+        "sample": draw_reference(spec, layout, pieces),
+        "dispersion": dispersion | rate_dispersion(layout, pieces),
+    }
     return _with(spec, frozen.model_copy(update=drawn))
 
 
@@ -135,11 +142,13 @@ def _carrier(spec: ModelSpec, index: int, pieces: Sequence[Rows]) -> Rows | None
 
 
 def _overdispersion(spec: ModelSpec, signal: str, column: Column, bins: Bins, phases: Ints | None) -> float:
-    """How bursty the rows of a signal are; of a loss that only some rows have, those rows."""
+    """How bursty the rows of a signal are; only those that are compared, such as of a loss that only some rows have."""
     binner = make_binner(bins)
     places = binner.index(column)
-    if signal in _CONDITIONAL:
-        having = places < binner.width - 2
+    apart = watched_apart(spec) if signal in spec.signals[: len(spec.features) + (spec.prediction is not None)] else ()
+    uncompared = [place % binner.width for place in ((-2, -1) if signal in _CONDITIONAL else apart)]
+    if uncompared:
+        having = ~np.isin(places, uncompared)
         places, phases = places[having], None if phases is None else phases[having]
     ordered, trending = isinstance(bins, NumberBins), _improves(spec, signal)
     return overdispersion(places, binner.width, ordered=ordered, phases=phases, trending=trending)
@@ -289,7 +298,7 @@ def reference_vectors(spec: ModelSpec, layout: Layout) -> dict[int, Vector]:
     ValueError
         As ``baselines`` does.
     """
-    phases = _vectors_by_phase(Profile.decode(_frozen(spec).profile, layout.width), layout.width)
+    phases = _vectors_by_phase(layout.reference(), layout.width)
     return {WHOLE: phases[WHOLE]} if spec.seasonality is Seasonality.NONE else phases
 
 

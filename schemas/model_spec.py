@@ -17,6 +17,7 @@ from pydantic import AwareDatetime, Field, ValidationInfo, field_validator, mode
 from schemas.base import Duration, FeatureName, Name, Outbound
 from schemas.detectors import MOST_DETECTORS, ZEROS_AND_ONES, DetectorSpec
 from schemas.performance import BASIC_LOSS, LOSSES_OF, METRICS_OF, RATES, Calibration, Loss, OutcomeSpec
+from schemas.quality import QualitySpec
 from schemas.rules import MOST_RULES, CheckedRule, RuleSpec, checked_rules, fields_of
 
 PREDICTION = "prediction"
@@ -37,11 +38,11 @@ MULTIVARIATE: Final = "multivariate"
 MIMIC: Final = "mimic"
 """The name of the signal that foretells what the model answers."""
 
-_LATER: Final = ("detectors", "outcomes", "surrogates", "rules")
+_LATER: Final = ("detectors", "outcomes", "surrogates", "quality", "rules")
 """Fields that came after the first specs were registered: at their defaults they are no part of a spec's hash."""
 
 
-_LATER_FROZEN: Final = ("sample", "calibration")
+_LATER_FROZEN: Final = ("sample", "calibration", "rules")
 """Likewise fields of a frozen reference, where they are None."""
 
 _LATER_FEATURE: Final = ("unit", "required", "minimum", "maximum", "max_length", "categories", "on_invalid")
@@ -317,6 +318,9 @@ class FrozenReference(Outbound):
     """What its labels tell of the loss to expect; null where it has none."""
     profile: str
     """Counts by phase: a profile as ``detector.profile`` encodes it (base64 of deflated int64)."""
+    rules: dict[str, str] | None = None
+    """The rules whose violations are counted in the profile, in this order: expressions by name. A rule that is not
+    among them is expected to be kept."""
     sample: tuple[ReferenceRows, ...] | None = None
     """Raw rows for the surrogates: those with features, and those with labels. None: the spec had no surrogates."""
 
@@ -357,6 +361,8 @@ class ModelSpec(Outbound):
     """By signal: a detector of River's whose alarms take the place of the signal's evidence."""
     surrogates: SurrogateSpec | None = None
     """None: no surrogate models."""
+    quality: QualitySpec | None = None
+    """None: faults of the data are seen only where they change a distribution."""
     rules: tuple[RuleSpec, ...] = Field(default=(), max_length=MOST_RULES)
     """What must be true of each row; a violation rate that rises is a signal."""
     retraining: RetrainingSpec = RetrainingSpec()

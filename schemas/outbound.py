@@ -80,12 +80,16 @@ class Family(StrEnum):
 
 
 class DriftKind(StrEnum):
-    """Which of the three drifts a signal shows."""
+    """Which of the three drifts a signal shows, or that it shows none of them but a fault."""
 
     DATA = "data"
     PREDICTION = "prediction"
     PERFORMANCE = "performance"
     CONCEPT = "concept"
+    QUALITY = "quality"
+    """No drift: the data is at fault."""
+    SERVICE = "service"
+    """No drift: the service is."""
 
 
 class BinChange(Outbound):
@@ -111,6 +115,14 @@ class NextTier(Outbound):
     """Which of the two keys is missing."""
 
 
+class RecordAddress(Outbound):
+    """Where a record lies."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
 class SignalVerdict(Outbound):
     """One signal of an incident: how large its change is, how sure, and where."""
 
@@ -120,7 +132,7 @@ class SignalVerdict(Outbound):
     score: float
     """Effect size in ``score_name``'s unit, small-sample bias removed."""
     score_name: str = "psi"
-    """``psi``; of a loss ``increase``, or ``relative_increase`` in units of the reference's mean; of a limit
+    """``psi``; of a rate or a loss ``increase``, or ``relative_increase`` in units of the reference's mean; of a limit
     ``beyond_limit``, in the metric's unit. Of ``concept``: by how much challengers gained on the model, in the loss's
     unit; of ``mimic``: by how much more often (or further) it was wrong about the model; of ``multivariate``
     ``auc_excess``: the domain classifier's AUC less 0.5."""
@@ -148,6 +160,8 @@ class SignalVerdict(Outbound):
     detector: DetectorName | None = None
     """The detector of River's that speaks for the signal, where the spec chose one: ``evidence`` is then ``threshold``
     while its alarm counts and 0 otherwise, and no false-alarm budget is kept."""
+    examples: tuple[RecordAddress, ...] = ()
+    """Of a rule: some of the last records that broke it."""
 
 
 class FeatureRank(Outbound):
@@ -377,6 +391,30 @@ class LabelStatus(Outbound):
     lag_p99_s: float | None
 
 
+class RuleStatus(Outbound):
+    """What became of a rule, over all rows counted."""
+
+    name: str
+    expression: str
+    broken: int
+    """Rows that break it."""
+    kept: int
+    open: int
+    """Rows of which nothing can be said: a value that it needs is missing or invalid."""
+    examples: tuple[RecordAddress, ...] = ()
+    """Some of the last records that broke it."""
+
+
+class OpenIncident(Outbound):
+    """An incident that is on."""
+
+    family: Family
+    id: str
+    tier: Tier
+    opened_at: AwareDatetime | None
+    """Event time; null only in a backtest of a file without times."""
+
+
 class ModelStatus(Outbound):
     """Where a model version stands in one stage; compacted by (model, version, stage)."""
 
@@ -394,10 +432,16 @@ class ModelStatus(Outbound):
     time: AwareDatetime | None
     """Event time of the newest row."""
     tier: Tier = Tier.NONE
+    """The highest of the open incidents'."""
     incident_id: str | None = None
+    """Of the incident with that tier."""
+    incidents: tuple[OpenIncident, ...] = ()
+    """All that are open, at most one of each family, worst first."""
     signals: tuple[SignalStatus, ...] = ()
     labels: LabelStatus | None = None
     """None where no labels are read."""
+    rules: tuple[RuleStatus, ...] = ()
+    """In the order of the spec."""
     offsets: tuple[OffsetRange, ...] = ()
     uncounted: tuple[OffsetRange, ...] = ()
     """Offsets that retention removed before they could be counted."""

@@ -67,6 +67,9 @@ class ProfileTotal(Outbound):
     """Values that were not of their feature's type, by feature; a report, not part of the statistics."""
     uncounted: tuple[OffsetRange, ...] = ()
     """Offsets that were gone (retention) before they could be counted."""
+    carry: str | None = None
+    """What checks that look back keep of the last rows counted, such as the value that each feature had (base64):
+    whoever continues the total needs it. Null where the spec has no such checks."""
     sample: SampledRows | None = None
     """Of the rows since the last published total; the reader drops those below its fence."""
 
