@@ -22,6 +22,7 @@ from detector.rows import Rows, Source, carried
 from detector.totals import RunningTotal
 from schemas.model_spec import ModelSpec, Seasonality
 from schemas.outbound import DriftEvent, ModelStatus
+from schemas.rules import Origin, RuleSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +140,11 @@ class FileBacktest:
     read: int = 0
     """Rows read, those of the reference and those left out too."""
     backtest: Backtest | None = None
+    _origins: dict[RuleSpec, frozenset[Origin]] = field(init=False)
 
     def __post_init__(self) -> None:
         spec, path = self.reader.spec, self.reader.file.path
+        self._origins = {each.rule: each.origins for each in spec.checked_rules}
         if not self.cut.is_given and spec.reference.frozen is None:
             self.cut = ReferenceCut(rows=spec.reference.rows)
             self.reader.notes.append(f"the spec has no reference yet: the first {spec.reference.rows} rows are taken")
@@ -149,6 +152,7 @@ class FileBacktest:
             self.reader.spec = spec = spec.model_copy(update={"prediction": None})
         if self.cut.is_given and spec.outcomes is not None and not self.reader.has_labels:
             self.reader.spec = spec.model_copy(update={"outcomes": None})
+        self._leave_out_rules()
         if not self.reader.timed:
             if self.cut.until is not None:
                 raise OperatorError(f"{path} has no time column {spec.columns.time!r}: use --reference-rows")
@@ -157,6 +161,21 @@ class FileBacktest:
                     f"{path} has no time column {spec.columns.time!r}, and {spec.seasonality} seasonality needs one: "
                     "name it under `columns: time:` in the spec"
                 )
+
+    def _leave_out_rules(self) -> None:
+        """Ask no rule of a file that has not what it reads."""
+        spec, path = self.reader.spec, self.reader.file.path
+        lacking = {Origin.TIME} if not self.reader.timed else set()
+        lacking |= {Origin.PREDICTION} if not self.reader.has_answer else set()
+        lacking |= {Origin.LABEL} if not self.reader.has_labels else set()
+        kept = []
+        for rule, origins in self._origins.items():
+            if lost := sorted(lacking & origins):
+                self.reader.notes.append(f"{path} has not {' and '.join(lost)}: rule {rule.name} is not asked")
+            else:
+                kept.append(rule)
+        if len(kept) < len(spec.rules):
+            self.reader.spec = spec.model_copy(update={"rules": tuple(kept)})
 
     @property
     def judged(self) -> Backtest:
