@@ -40,6 +40,7 @@ from agents.verdict_states import Shard, VerdictStates
 from schemas import codec
 from schemas.outbound import DriftEvent
 from schemas.profiles import PROFILE_EVENT, BaselineRows, ProfileTotal, UnregisteredRows
+from schemas.schema_changes import SchemaChange
 from schemas.topics import TOPICS
 
 if TYPE_CHECKING:
@@ -319,13 +320,21 @@ class Verdicts:
             self._count(events, total)
             self._check()
 
-    def _outgoing(self, event: DriftEvent) -> Outgoing:
-        value = fitted(event, TOPICS["drift-events"].max_message_bytes)
+    def _outgoing(self, event: DriftEvent | SchemaChange) -> Outgoing:
+        if isinstance(event, DriftEvent):
+            topic, value = "drift-events", fitted(event, TOPICS["drift-events"].max_message_bytes)
+        else:
+            topic, value = "schema-changes", codec.encode(event)
         headers = codec.headers(event, source=SOURCE)
-        return Outgoing(self._settings.topic("drift-events"), event.model.encode(), value, headers=headers)
+        return Outgoing(self._settings.topic(topic), event.model.encode(), value, headers=headers)
 
-    def _count(self, events: Iterable[DriftEvent], total: ProfileTotal) -> None:
+    def _count(self, events: Iterable[DriftEvent | SchemaChange], total: ProfileTotal) -> None:
         for event in events:
+            if isinstance(event, SchemaChange):
+                self._metrics.schema_changes.labels(event.model, event.version).inc()
+                log.warning("the features of events have changed", model=event.model, version=event.version,
+                            summary=event.summary)  # fmt: skip
+                continue
             self._metrics.drift_events.labels(event.model, event.version, event.change.value, event.tier.value).inc()
             log.info("drift", change=event.change.value, tier=event.tier.value, model=event.model,
                      version=event.version, stage=event.stage.value, incident=event.incident_id,

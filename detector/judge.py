@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from detector.expectation import WHOLE
 from detector.lags import coverage
 from detector.layout import Layout
 from detector.monitor import Monitor
 from detector.profile import Profile, Vector
+from detector.reference import reference_vectors
 from detector.rules.counter import EXAMPLES, examples_in, rule_signal
+from detector.schema.watch import SchemaWatch
 from detector.state import StateError, pack, unpack
 from detector.steps import PaneCounts
 from detector.surrogates.signals import tables_by_stage
@@ -24,6 +27,7 @@ from detector.totals import read_carry
 from schemas.model_spec import ModelSpec, OffsetRange, Stage
 from schemas.outbound import DriftEvent, LabelStatus, ModelState, ModelStatus, Pane, RecordAddress, RuleStatus
 from schemas.profiles import ProfileTotal
+from schemas.schema_changes import SchemaChange, ShapeTally
 
 Partition = tuple[str, int]
 
@@ -40,6 +44,7 @@ class _Fence:
     invalid: dict[str, int] | None = None
     examples: tuple[tuple[int, ...], ...] = ()
     """Of each rule: offsets of the records that broke it last."""
+    shapes: ShapeTally | None = None
 
 
 class ModelJudge:
@@ -56,6 +61,8 @@ class ModelJudge:
         self.layout = Layout(spec)
         self._fences: dict[Partition, _Fence] = {}
         self._monitors: dict[Stage, Monitor] = {}
+        self._schema = SchemaWatch(self.layout, reference_vectors(spec, self.layout)[WHOLE])
+        self._schema_changes: list[SchemaChange] = []
         self.note: str | None = None
         """What a person should know of this version; shown in its status."""
 
@@ -86,7 +93,9 @@ class ModelJudge:
             total.uncounted,
             dict(total.invalid),
             examples_in(read_carry(total.carry, self.layout)),
+            total.shapes,
         )
+        self._watch_schema(total, fence.shapes if fence is not None and continues else None, from_offset)
         return [self._with_examples(event) for event in self._observe(total, difference, from_offset)]
 
     def _observe(self, total: ProfileTotal, difference: Profile, from_offset: int) -> list[DriftEvent]:
@@ -109,6 +118,19 @@ class ModelJudge:
             time = total.time.timestamp() if total.time is not None else None
             events += self._monitor(stage).observe(PaneCounts(pane, parts, time, sampled.get(stage)), self.offsets)
         return events
+
+    def _watch_schema(self, total: ProfileTotal, before: ShapeTally | None, from_offset: int) -> None:
+        where = OffsetRange(
+            topic=total.topic, partition=total.partition, from_offset=from_offset, to_offset=total.next_offset
+        )
+        change = self._schema.fold(before, total.shapes, where, total.time)
+        if change is not None:
+            self._schema_changes.append(change)
+
+    def take_schema_changes(self) -> list[SchemaChange]:
+        """Return what the totals folded in have shown of the events' features, and forget it."""
+        changes, self._schema_changes = self._schema_changes, []
+        return changes
 
     def _with_examples(self, event: DriftEvent) -> DriftEvent:
         """Name records where a rule is part of the incident."""
@@ -228,11 +250,14 @@ class ModelJudge:
                 "uncounted": [gap.model_dump() for gap in fence.uncounted],
                 "invalid": fence.invalid or {},
                 "examples": [list(each) for each in fence.examples],
+                "shapes": fence.shapes and fence.shapes.model_dump(mode="json"),
             }
             for (topic, partition), fence in sorted(self._fences.items())
         ]
         monitors = {stage.value: monitor.state() for stage, monitor in sorted(self._monitors.items())}
-        return pack({"spec_hash": self.layout.spec_hash, "fences": fences, "monitors": monitors})
+        return pack(
+            {"spec_hash": self.layout.spec_hash, "fences": fences, "monitors": monitors, "schema": self._schema.state()}
+        )
 
     @classmethod
     def restore(cls, spec: ModelSpec, data: bytes) -> ModelJudge:
@@ -256,7 +281,10 @@ class ModelJudge:
                 tuple(OffsetRange(**gap) for gap in fence["uncounted"]),
                 fence["invalid"],
                 tuple(tuple(each) for each in fence.get("examples", ())),
+                ShapeTally(**fence["shapes"]) if fence.get("shapes") else None,
             )
+        if "schema" in state:
+            judge._schema.restore(state["schema"])
         for stage, monitor in state["monitors"].items():
             judge._monitor(Stage(stage)).restore(monitor)
         return judge

@@ -18,13 +18,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.model_spec import ESTIMATED_PERFORMANCE, FeatureType, ModelSpec, Output, Stage, Task
 from schemas.performance import RATES
+
+if TYPE_CHECKING:
+    from detector.schema.shapes import Shape
 
 STAGES: Final[tuple[Stage, ...]] = tuple(Stage)
 """``Rows.stages`` holds indices into this."""
@@ -69,6 +72,9 @@ class Rows:
         (n,) seconds from the prediction to its label, NaN where that is not known; None: no labels.
     joined
         Whether these labels found their predictions by the id.
+    shapes
+        What sampled records look like in full, by ascending offset; part of them all, however the rows are cut: who
+        counts takes those whose offsets are new.
     """
 
     source: Source
@@ -79,6 +85,7 @@ class Rows:
     context: tuple[Column | None, ...] | None = None
     lags: NDArray[np.float64] | None = None
     joined: bool = False
+    shapes: tuple[Shape, ...] = ()
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -90,8 +97,9 @@ class Rows:
         context = self.context and tuple(None if column is None else column[part] for column in self.context)
         lags = None if self.lags is None else self.lags[part]
         return Rows(
-            self.source, self.offsets[part], self.times[part], self.stages[part], columns, context, lags, self.joined
-        )
+            self.source, self.offsets[part], self.times[part], self.stages[part], columns, context, lags, self.joined,
+            self.shapes,
+        )  # fmt: skip
 
     @property
     def sampled_columns(self) -> tuple[Column | None, ...]:
@@ -127,6 +135,7 @@ class Rows:
             _join_context([piece.context for piece in pieces]),
             _join_lags([piece.lags for piece in pieces]),
             first.joined,
+            tuple(sorted((shape for piece in pieces for shape in piece.shapes), key=lambda shape: shape.offset)),
         )
 
 

@@ -14,9 +14,18 @@ from pydantic import BaseModel
 from schemas.model_spec import ModelSpec
 from schemas.outbound import DeadLetter, DriftEvent, ModelStatus, RetrainRequest
 from schemas.profiles import BaselineRows, ProfileTotal, UnregisteredRows
+from schemas.schema_changes import SchemaChange
 
 Event = (
-    ModelSpec | ProfileTotal | BaselineRows | UnregisteredRows | DriftEvent | RetrainRequest | ModelStatus | DeadLetter
+    ModelSpec
+    | ProfileTotal
+    | BaselineRows
+    | UnregisteredRows
+    | DriftEvent
+    | SchemaChange
+    | RetrainRequest
+    | ModelStatus
+    | DeadLetter
 )
 """Everything driftline emits."""
 
@@ -29,6 +38,7 @@ CE_TYPES: Final[dict[type[BaseModel], str]] = {
     BaselineRows: "io.driftline.profile.baseline",
     UnregisteredRows: "io.driftline.profile.unregistered",
     DriftEvent: "io.driftline.drift",
+    SchemaChange: "io.driftline.schema.changed",
     RetrainRequest: "io.driftline.retrain.request",
     ModelStatus: "io.driftline.model.status",
     DeadLetter: "io.driftline.dead-letter",

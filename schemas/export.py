@@ -19,6 +19,7 @@ from schemas.inbound import FeatureBatch, FeatureEvent, OutcomeBatch, OutcomeEve
 from schemas.model_spec import ModelSpec
 from schemas.outbound import DeadLetter, DriftEvent, ModelStatus, RetrainRequest
 from schemas.profiles import BaselineRows, ProfileTotal, UnregisteredRows
+from schemas.schema_changes import SchemaChange
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -103,6 +104,7 @@ EVENTS: Final[dict[str, type[BaseModel]]] = {
     "BaselineRows": BaselineRows,
     "UnregisteredRows": UnregisteredRows,
     "DriftEvent": DriftEvent,
+    "SchemaChange": SchemaChange,
     "RetrainRequest": RetrainRequest,
     "ModelStatus": ModelStatus,
     "DeadLetter": DeadLetter,

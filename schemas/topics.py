@@ -67,6 +67,7 @@ _TABLE = (
         same_partitions_as="profiles",
     ),
     TopicSpec("drift-events", "model", ("DriftEvent",), 4, 90 * _DAY, Cleanup.DELETE, 4 * _MIB),
+    TopicSpec("schema-changes", "model", ("SchemaChange",), 1, 90 * _DAY, Cleanup.DELETE),
     TopicSpec("retrain-requests", "model", ("RetrainRequest",), 1, 365 * _DAY, Cleanup.DELETE),
     TopicSpec("model-status", "model/version/stage", ("ModelStatus",), 1, None, Cleanup.COMPACT),
     TopicSpec("dead-letters", "topic/partition/offset of the origin", ("DeadLetter",), 1, 14 * _DAY, Cleanup.DELETE),

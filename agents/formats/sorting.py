@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -31,7 +32,9 @@ from agents.formats.lenient import RefusedError
 from agents.formats.singles import Singles
 from agents.formats.strangers import MOST_ROWS, example_rows
 from agents.formats.structs import SpecDecoder
+from agents.formats.whole import shape_of
 from detector.rows import Rows, Source
+from detector.schema.shapes import Shape, sampled
 from schemas.outbound import DeadLetterReason
 
 if TYPE_CHECKING:
@@ -79,6 +82,7 @@ class Sorting:
     def __init__(self, find: Find, run: Run, source: Source, max_record_bytes: int) -> None:
         self._find = find
         self._source = source
+        self._run = run
         self._records = run.records
         self._values = [record.value or b"" for record in run.records]
         self._envelopes = Envelopes(run.records)
@@ -189,7 +193,7 @@ class Sorting:
             reader, refused = _assemble(group, self._envelopes)
             self._refused |= refused
             if reader is not None:
-                rows = reader.rows()
+                rows = replace(reader.rows(), shapes=self._shapes(group))
                 self._refused |= _left_out(reader)
                 if not len(rows):
                     continue
@@ -203,6 +207,15 @@ class Sorting:
             for position, (reason, detail) in sorted(self._refused.items())
         ]
         return self._result
+
+    def _shapes(self, group: Group) -> tuple[Shape, ...]:
+        """Look at some records of a group in full."""
+        if not group.decoder.watches_shapes:
+            return ()
+        offsets = self._envelopes.offsets[group.records]
+        chosen = np.flatnonzero(sampled(self._run.topic, self._run.partition, offsets)).tolist()
+        shapes = (shape_of(self._values[group.records[i]], int(offsets[i])) for i in chosen)
+        return tuple(shape for shape in shapes if shape is not None)
 
     def _count_invalid(self, name: ModelVersion, group: Group, rows: Rows) -> None:
         if not group.may_be_invalid:

@@ -105,6 +105,11 @@ class SpecDecoder:
         return bool(self.spec.features) and (self.carried[0] or self.source is Source.OUTCOMES)
 
     @property
+    def watches_shapes(self) -> bool:
+        """Whether this is the stream on which the features are judged."""
+        return bool(self.spec.features) and self.carried[0]
+
+    @property
     def reads_answers(self) -> bool:
         """Whether this stream carries predictions."""
         return self.source is not Source.FEATURES
