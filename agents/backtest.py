@@ -8,7 +8,7 @@ of the last data row that had been read when it was raised.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
@@ -89,7 +89,7 @@ class Backtest:
         """Count rows, fold totals in wherever K are full, and hand on what that decides."""
         self._is_timed = self._is_timed and not np.isnan(rows.times).any()
         if not self._is_timed:
-            rows = Rows(rows.source, rows.offsets, np.zeros(len(rows)), rows.stages, rows.columns)
+            rows = replace(rows, times=np.zeros(len(rows)))
         start = 0
         while start < len(rows):
             stop = min(start + self.every_rows - self._waiting, len(rows))

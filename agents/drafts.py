@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -126,7 +126,8 @@ def _in_order_of_time(rows: Rows) -> Rows:
         return [column[i] for i in order.tolist()]
 
     columns: Sequence[Column | None] = [sort(column) for column in rows.columns]
-    return Rows(rows.source, rows.offsets, rows.times[order], rows.stages[order], tuple(columns))
+    service = None if rows.service is None else rows.service[order]
+    return replace(rows, times=rows.times[order], stages=rows.stages[order], columns=tuple(columns), service=service)
 
 
 def _digest(path: Path) -> str:

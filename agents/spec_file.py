@@ -318,9 +318,17 @@ _SECTIONS: Final = (
     _Section(
         ("quality",),
         "Faults of the data: rates of rows that rise above the reference's, with incidents of their own. null: none is "
-        "watched. checks: missing, invalid, unseen, out_of_range; a feature has those that can happen to its type. "
+        "watched. checks: missing, invalid, unseen, out_of_range, outliers, unit, precision, frozen, duplicates, late; "
+        "a feature has those that can happen to its type. late_after: how far behind the newest a row may come. "
         "tiers: increases of a rate that are minor, moderate, significant, as in {missing: {minor: 0.02, moderate: "
         "0.05, significant: 0.1}}.",
+    ),
+    _Section(
+        ("service",),
+        "How the service answers, as `latency_ms` and `status` (ok, error, timeout) of predictions tell. null: it "
+        "is not watched; {}: it is. slow_ms: an answer that took so long is slow. expected: rates of latency (slow "
+        "answers), errors and timeouts to expect where the reference tells none, as in {errors: 0.001}; else 0.01. "
+        "tiers: increases of a rate, as in {errors: {minor: 0.02, moderate: 0.05, significant: 0.1}}.",
     ),
     _Section(
         ("rules",),
@@ -359,6 +367,7 @@ _FROZEN: Final = {
     "bins": "How values are binned: edges of numbers, categories by frequency.",
     "dispersion": "How bursty the rows are: the variance of means of blocks of rows over that of independent rows.",
     "calibration": "The loss to expect of a prediction, by its bin and by features, as its labels taught.",
+    "norms": "What is usual of numbers: what checks of their quality go by.",
     "profile": "Counts by bin and phase, encoded.",
     "sample": "Raw rows for the surrogate models, encoded.",
 }

@@ -3,11 +3,11 @@
 One int64 vector holds everything that is counted of rows, in this order::
 
     rows from features | from predictions | from outcomes | bins of signal 0 | ... | sums | squares | pairs | lags
-    | counters
+    | counters | rules
 
 The third and the lags of labels (``detector.lags``) are there only where the spec has outcomes, and pairs
 (``detector.pairs``) where it has predictions too; counters (``detector.quality.counters``) where it asks for checks
-that no bin tells.
+that no bin tells, and rules (``detector.rules``) where it has some.
 Bins stand in the order of ``detector.bins``. Sums and squares are those of the number signals, in integers so that
 totals subtract exactly: with z = (x - center) / scale of the reference, clipped to the feature's bounds and to
 4,096 scales, a sum adds rint(z 2^20) and a square rint(z 2^8)^2. Missing and invalid values add nothing.
@@ -31,10 +31,11 @@ from detector.estimation import ExpectedLoss
 from detector.lags import LabelArrivals
 from detector.pairs import PairCounts
 from detector.profile import PartKey, Profile, Vector
-from detector.quality.checks import Binned, bin_rates, counters_of, watched_apart
+from detector.quality.binned import Binned
+from detector.quality.checks import bin_rates, counters_of, watched_apart
 from detector.quality.counters import Carry, Counters
 from detector.rows import STAGES, Column, Rows, Source
-from detector.rules.counter import PLACES
+from detector.rules.counter import PLACES, RuleCounter
 from detector.score_bins import score_bins
 from detector.season import Season
 from schemas.model_spec import ModelSpec, feature_signal, performance_signal
@@ -117,7 +118,10 @@ class Layout:
         binned = self._binned()
         self._counters = Counters(counters_of(spec, binned), self.width)
         self.width += self._counters.width
-        self.rates = (*bin_rates(spec, binned), *self._counters.rates)
+        # Behind all else, since rules may be written when the reference is there already.
+        self._rules = Counters([RuleCounter(spec)] if spec.rules else [], self.width, of_labels=True)
+        self.width += self._rules.width
+        self.rates = (*bin_rates(spec, binned), *self._counters.rates, *self._rules.rates)
         self._invalid_at = np.array([where.stop - 1 for where in self.slices])
         self._season = Season(spec.seasonality, spec.timezone)
 
@@ -131,7 +135,12 @@ class Layout:
         """Features and the prediction, as the checks of quality see them."""
         weights = [*(feature.importance for feature in self.spec.features), 1.0]
         pairs = zip(self.binners[: self._watched], self.slices[: self._watched], strict=True)
-        return [Binned(self._names[i], i, binner, at.start, weights[i]) for i, (binner, at) in enumerate(pairs)]
+        frozen = self.spec.reference.frozen
+        norms = (frozen.norms if frozen is not None else None) or {}
+        return [
+            Binned(self._names[i], i, binner, at.start, weights[i], norms.get(self.signals[i]))
+            for i, (binner, at) in enumerate(pairs)
+        ]
 
     # ------------------------------------------------------------------------------------------------ counting
 
@@ -156,7 +165,7 @@ class Layout:
 
     def begin(self) -> Carry:
         """Return what counters keep before the first row of a source partition."""
-        return self._counters.begin()
+        return self._counters.begin() | self._rules.begin()
 
     def count_groups(self, rows: Rows, group: Ints, carry: Carry) -> Vector:
         """Count rows apart by group, whatever their stage and phase: (groups, width).
@@ -202,7 +211,11 @@ class Layout:
             self.pairs.count(rows, lambda i, column: self.binners[i].index(column), part, vectors)
         if self._lags is not None and rows.lags is not None:
             vectors[:, self._lags] = lags.count_lags(rows, part, parts)
-        self._counters.count(rows, part, vectors, carry)
+        if self._counters.width or self._rules.width:
+            shift = 0 if part is None else part * self.width
+            place = dict(zip((*numbers, *others), places, strict=True))
+            for counters in (self._counters, self._rules):
+                counters.count(rows, lambda i: place[i] - shift - self.slices[i].start, part, vectors, carry)
         return vectors
 
     def _count_expected(self, rows: Rows, places: dict[int, Ints], part: Ints | None, vectors: Vector) -> None:

@@ -23,6 +23,7 @@ from detector.layout import Layout
 from detector.limits import Limits
 from detector.means import RecentMeans
 from detector.onsets import Mark, Onsets
+from detector.quality.service_report import ServiceReport
 from detector.quality.watch import RateWatch
 from detector.readings import SignalReading
 from detector.recent import HALF_LIVES
@@ -104,6 +105,7 @@ class Monitor:
         weights = importances(spec)
         self._limits = Limits(layout, log_threshold=self._threshold)
         self._report = PerformanceReport(layout)
+        self._service = ServiceReport(layout)
         self._measured: tuple[MetricStatus, ...] | None = None
         members = [Watched(each.name, weights[each.name], each.opens) for each in watched_for]
         members += [Watched(name) for name in self._limits.names]
@@ -161,6 +163,7 @@ class Monitor:
         """
         self._limits.step(step.whole, self._burst() if self._limits.names else 1.0)
         self._report.add(step.whole)
+        self._service.add(step.whole)
         self._measured = None
         by_phase = {phase: self._layout.signal_counts(vector) for phase, vector in step.parts.items()}
         readings = self._engine.step(by_phase)
@@ -300,6 +303,7 @@ class Monitor:
             + self._limits.statuses()
             + tuple(status for faults in self._faults.values() for status in faults.statuses()),
             "performance": self._metrics(),
+            "service": self._service.status(),
         }
 
     def _open_incidents(self) -> tuple[OpenIncident, ...]:
@@ -323,6 +327,7 @@ class Monitor:
             "tiers": self._tiers.state(),
             "limits": self._limits.state(),
             "report": self._report.state(),
+            "service": self._service.state(),
             "means": self._means.state(),
             "onsets": self._onsets.state(),
             "onset": self._onset.state(),
@@ -343,6 +348,7 @@ class Monitor:
         self._tiers.restore(state["tiers"])
         self._limits.restore(state.get("limits", {}))
         self._report.restore(state.get("report", {}))
+        self._service.restore(state.get("service", {}))
         self._measured = None
         self._means.restore(state["means"])
         self._onsets.restore(state["onsets"])

@@ -23,6 +23,7 @@ from detector.layout import Layout
 from detector.profile import Profile, Vector
 from detector.quality.checks import watched_apart
 from detector.quality.dispersion import rate_dispersion
+from detector.quality.norms import fit_norm, needs_norm
 from detector.readings import SignalBaseline
 from detector.reference_rows import draw_reference
 from detector.rows import STAGES, TRUE, Column, Rows, Source, carried, signal_types
@@ -43,6 +44,7 @@ from schemas.model_spec import (
     performance_signal,
 )
 from schemas.performance import CONDITIONAL, RATES, Calibration, Loss, LossTiers
+from schemas.quality import NumberNorm
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -88,6 +90,7 @@ def freeze(
         raise ValueError(f"the reference of {spec.model} {spec.version} has no rows")
     bins: dict[str, Bins] = {}
     dispersion: dict[str, float] = {}
+    norms: dict[str, NumberNorm] = {}
     calibration: Calibration | None = None
     phases = {id(piece): _phases(spec, piece) for piece in pieces}
     for i, (signal, kind) in enumerate(zip(spec.signals, signal_types(spec), strict=True)):
@@ -104,6 +107,8 @@ def freeze(
         bins[signal] = fit_loss_bins(cast(Floats, column)) if is_loss else _fit(column, kind)
         phi = _overdispersion(spec, signal, column, bins[signal], phases[id(piece)])
         dispersion[signal] = round(phi, 4)
+        if needs_norm(spec, i) and kind is FeatureType.NUMBER and (norm := fit_norm(cast(Floats, column))) is not None:
+            norms[signal] = norm
     since, until = _period(pieces)
     frozen = FrozenReference(
         rows=max(len(piece) for piece in pieces),
@@ -115,6 +120,7 @@ def freeze(
         bins=bins,
         dispersion=dispersion,
         calibration=calibration,
+        norms=norms or None,
         rules={rule.name: rule.expression for rule in spec.rules} or None,
         profile="",
     )

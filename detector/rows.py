@@ -16,7 +16,7 @@ that a producer that sends ``3.0`` and one that sends ``3`` mean the same catego
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -25,12 +25,16 @@ from numpy.typing import NDArray
 
 from schemas.model_spec import ESTIMATED_PERFORMANCE, FeatureType, ModelSpec, Output, Stage, Task
 from schemas.performance import RATES
+from schemas.quality import Answered
 
 if TYPE_CHECKING:
     from detector.schema.shapes import Shape
 
 STAGES: Final[tuple[Stage, ...]] = tuple(Stage)
 """``Rows.stages`` holds indices into this."""
+
+ANSWERED: Final[tuple[Answered, ...]] = tuple(Answered)
+"""``Rows.service`` holds indices into this."""
 
 INVALID: Final = "\x00invalid"
 """Stands in a category or boolean column for a value that is not of the type, such as a list."""
@@ -70,6 +74,9 @@ class Rows:
         belongs to. None: nothing is. It is never counted, only sampled (``sampled_columns``).
     lags
         (n,) seconds from the prediction to its label, NaN where that is not known; None: no labels.
+    service
+        (n, 2) of predictions: milliseconds until the answer, and how the request ended (index into ``ANSWERED``), each
+        NaN where it is not known; None: neither is.
     joined
         Whether these labels found their predictions by the id.
     shapes
@@ -85,6 +92,7 @@ class Rows:
     context: tuple[Column | None, ...] | None = None
     lags: NDArray[np.float64] | None = None
     joined: bool = False
+    service: NDArray[np.float64] | None = None
     shapes: tuple[Shape, ...] = ()
 
     def __len__(self) -> int:
@@ -96,10 +104,16 @@ class Rows:
         columns = tuple(None if column is None else column[part] for column in self.columns)
         context = self.context and tuple(None if column is None else column[part] for column in self.context)
         lags = None if self.lags is None else self.lags[part]
-        return Rows(
-            self.source, self.offsets[part], self.times[part], self.stages[part], columns, context, lags, self.joined,
-            self.shapes,
-        )  # fmt: skip
+        return replace(
+            self,
+            offsets=self.offsets[part],
+            times=self.times[part],
+            stages=self.stages[part],
+            columns=columns,
+            context=context,
+            lags=lags,
+            service=None if self.service is None else self.service[part],
+        )
 
     @property
     def sampled_columns(self) -> tuple[Column | None, ...]:
@@ -135,8 +149,16 @@ class Rows:
             _join_context([piece.context for piece in pieces]),
             _join_lags([piece.lags for piece in pieces]),
             first.joined,
+            _join_service(pieces),
             tuple(sorted((shape for piece in pieces for shape in piece.shapes), key=lambda shape: shape.offset)),
         )
+
+
+def _join_service(pieces: Sequence[Rows]) -> NDArray[np.float64] | None:
+    if all(piece.service is None for piece in pieces):
+        return None
+    blank = [np.full((len(piece), 2), np.nan) if piece.service is None else piece.service for piece in pieces]
+    return np.concatenate(blank)
 
 
 def _join_lags(lags: Sequence[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:

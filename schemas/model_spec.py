@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, Field, ValidationInfo, field_validator, mode
 from schemas.base import Duration, FeatureName, Name, Outbound
 from schemas.detectors import MOST_DETECTORS, ZEROS_AND_ONES, DetectorSpec
 from schemas.performance import BASIC_LOSS, LOSSES_OF, METRICS_OF, RATES, Calibration, Loss, OutcomeSpec
-from schemas.quality import QualitySpec
+from schemas.quality import NumberNorm, QualitySpec, ServiceSpec
 from schemas.rules import MOST_RULES, CheckedRule, RuleSpec, checked_rules, fields_of
 
 PREDICTION = "prediction"
@@ -38,11 +38,11 @@ MULTIVARIATE: Final = "multivariate"
 MIMIC: Final = "mimic"
 """The name of the signal that foretells what the model answers."""
 
-_LATER: Final = ("detectors", "outcomes", "surrogates", "quality", "rules")
+_LATER: Final = ("detectors", "outcomes", "surrogates", "quality", "service", "rules")
 """Fields that came after the first specs were registered: at their defaults they are no part of a spec's hash."""
 
 
-_LATER_FROZEN: Final = ("sample", "calibration", "rules")
+_LATER_FROZEN: Final = ("sample", "calibration", "norms", "rules")
 """Likewise fields of a frozen reference, where they are None."""
 
 _LATER_FEATURE: Final = ("unit", "required", "minimum", "maximum", "max_length", "categories", "on_invalid")
@@ -316,6 +316,8 @@ class FrozenReference(Outbound):
     """By signal name: variance of block means over that of independent rows, at least 1."""
     calibration: Calibration | None = None
     """What its labels tell of the loss to expect; null where it has none."""
+    norms: dict[str, NumberNorm] | None = None
+    """By the name of a number signal: what its checks go by. None: the spec asks for no such checks."""
     profile: str
     """Counts by phase: a profile as ``detector.profile`` encodes it (base64 of deflated int64)."""
     rules: dict[str, str] | None = None
@@ -363,6 +365,8 @@ class ModelSpec(Outbound):
     """None: no surrogate models."""
     quality: QualitySpec | None = None
     """None: faults of the data are seen only where they change a distribution."""
+    service: ServiceSpec | None = None
+    """None: latencies and failed requests are not watched."""
     rules: tuple[RuleSpec, ...] = Field(default=(), max_length=MOST_RULES)
     """What must be true of each row; a violation rate that rises is a signal."""
     retraining: RetrainingSpec = RetrainingSpec()

@@ -405,6 +405,18 @@ class RuleStatus(Outbound):
     """Some of the last records that broke it."""
 
 
+class ServiceStatus(Outbound):
+    """How the service answered recent requests, half of their weight on the last 2,048."""
+
+    latency_p50_ms: float | None
+    """Milliseconds that half of the answers did not exceed, to about 19 %; null where no latency came."""
+    latency_p95_ms: float | None
+    latency_p99_ms: float | None
+    errors: float | None
+    """Share of the requests that ended with an error; null where no status came."""
+    timeouts: float | None
+
+
 class OpenIncident(Outbound):
     """An incident that is on."""
 
@@ -449,6 +461,8 @@ class ModelStatus(Outbound):
     """Values not of their feature's type, by feature."""
     performance: tuple[MetricStatus, ...] = ()
     """Metrics, where labels are read: as they came true, and as they are expected."""
+    service: ServiceStatus | None = None
+    """Where the spec asks for it."""
     note: str | None = None
     """What a person should know, such as a refused second spec."""
 

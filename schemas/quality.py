@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from enum import StrEnum
 from typing import Final, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from schemas.base import Outbound
+from schemas.base import Duration, Outbound
 
 
 class Check(StrEnum):
-    """A fault whose rate is watched: the signal ``quality:<check>:<feature>``."""
+    """A fault whose rate is watched: ``quality:<check>:<feature>``, or ``quality:<check>`` of whole rows."""
 
     MISSING = "missing"
     """The value is missing."""
@@ -21,6 +22,20 @@ class Check(StrEnum):
     """A category that the reference never had."""
     OUT_OF_RANGE = "out_of_range"
     """A number below the smallest or above the largest of the reference."""
+    OUTLIERS = "outliers"
+    """A number further from the reference's quartiles than three times their distance: watched where the reference has
+    such numbers too, since elsewhere they are out of its range."""
+    UNIT = "unit"
+    """A number out of range that would be usual in another unit: 1,000 or 100 times as large or as small, or degrees
+    Fahrenheit for Celsius and the other way round."""
+    PRECISION = "precision"
+    """A number that is rounder than those of the reference, or a fraction where they were whole."""
+    FROZEN = "frozen"
+    """The same number for the 32nd time in a row, or more."""
+    DUPLICATES = "duplicates"
+    """A row that is the same, its time included, as one of the 128 rows before it."""
+    LATE = "late"
+    """A row whose event time lies further behind the newest before it than ``late_after``."""
 
 
 class RateTiers(Outbound):
@@ -44,6 +59,8 @@ class QualitySpec(Outbound):
     """Those wanted; a feature has the ones that can happen to its type."""
     tiers: dict[Check, RateTiers] = Field(default_factory=dict)
     """By check; those not named have their defaults (`CHECK_TIERS`)."""
+    late_after: Duration = timedelta(hours=1)
+    """How far behind the newest row of its source partition a row may come."""
 
     @field_validator("checks")
     @classmethod
@@ -57,14 +74,80 @@ class QualitySpec(Outbound):
         return self.tiers.get(check, CHECK_TIERS[check])
 
 
+class Answered(StrEnum):
+    """How a request for a prediction ended."""
+
+    OK = "ok"
+    ERROR = "error"
+    """With an error: there need be no answer."""
+    TIMEOUT = "timeout"
+    """Not in time: there need be no answer."""
+
+
+class ServiceCheck(StrEnum):
+    """A fault of the service whose rate is watched: the signal ``service:<check>``."""
+
+    LATENCY = "latency"
+    """An answer that took longer than ``slow_ms``."""
+    ERRORS = "errors"
+    """A request that ended with an error."""
+    TIMEOUTS = "timeouts"
+    """A request that was not answered in time."""
+
+
+class ServiceSpec(Outbound):
+    """How the service answers: rates are compared with those of the reference, where it has such rows."""
+
+    slow_ms: float = Field(default=1_000.0, gt=0.0)
+    """From so many milliseconds on an answer is slow."""
+    expected: dict[ServiceCheck, float] = Field(default_factory=dict)
+    """Rates to expect where the reference tells none; those not named: 0.01."""
+    tiers: dict[ServiceCheck, RateTiers] = Field(default_factory=dict)
+    """Increases of a rate; those not named: 0.02, 0.05, 0.1."""
+
+    @field_validator("expected")
+    @classmethod
+    def _rates_are_shares(cls, value: dict[ServiceCheck, float]) -> dict[ServiceCheck, float]:
+        for check, rate in value.items():
+            if not 0.0 <= rate < 1.0:
+                raise ValueError(f"the expected rate of {check} lies between 0 and 1, as in 0.01: {rate:g} does not")
+        return value
+
+
+class NumberNorm(Outbound):
+    """What is usual of a number, as the reference tells: by which checks that no bin tells are made."""
+
+    usual: tuple[float, float]
+    """5 % and 95 % quantiles."""
+    fences: tuple[float, float] | None = None
+    """Beyond these are outliers; null where the reference has none."""
+    grain: float | None = None
+    """Multiples of it were rare: they are rounder than the rest."""
+    whole: bool = False
+    """All were whole numbers."""
+    varies: bool = True
+    """No single value was frequent, so that one which lasts is frozen."""
+
+
 USUAL_TIERS: Final = RateTiers(minor=0.02, moderate=0.05, significant=0.1)
 """Of what happens now and then."""
 STRICT_TIERS: Final = RateTiers(minor=0.005, moderate=0.02, significant=0.05)
 """Of what should never happen."""
+
+EXPECTED_RATE: Final = 0.01
+"""Of faults of a service of which nothing else is known."""
+WHOLESALE_TIERS: Final = RateTiers(minor=0.2, moderate=0.4, significant=0.6)
+"""Of what happens to rows by chance, and to many at once where something is broken."""
 
 CHECK_TIERS: Final = {
     Check.MISSING: USUAL_TIERS,
     Check.INVALID: STRICT_TIERS,
     Check.UNSEEN: STRICT_TIERS,
     Check.OUT_OF_RANGE: USUAL_TIERS,
+    Check.OUTLIERS: USUAL_TIERS,
+    Check.UNIT: STRICT_TIERS,
+    Check.PRECISION: WHOLESALE_TIERS,
+    Check.FROZEN: WHOLESALE_TIERS,
+    Check.DUPLICATES: USUAL_TIERS,
+    Check.LATE: USUAL_TIERS,
 }

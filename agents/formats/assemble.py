@@ -11,8 +11,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.formats.answers import NO_PREDICTION, NOT_ANSWERED, Answer, is_answered
-from agents.formats.columns import CONVERTERS, categories, id_text, taken, typed_numbers, where_none
+from agents.formats.answers import NO_PREDICTION, NOT_ANSWERED, Answer, has_failed, is_answered
+from agents.formats.columns import (
+    CONVERTERS,
+    categories,
+    id_text,
+    numbers,
+    status_codes,
+    taken,
+    typed_numbers,
+    where_none,
+)
 from agents.formats.groups import Envelopes, Group, Refusal
 from agents.formats.times import disbelieved
 from agents.joins.forwarding import Forward
@@ -66,6 +75,7 @@ class Reader(ABC):
             times=self.times[0],
             stages=self._stages()[self.event_of_row],
             columns=(*constraints.apply(features), *answer, *rest),
+            service=self._service() if self.decoder.reads_service else None,
         )
         if self.decoder.source is Source.OUTCOMES:
             return self._labelled(rows)
@@ -82,6 +92,13 @@ class Reader(ABC):
     def _answer(self) -> Column | None:
         answer = self.decoder.answer
         return None if answer is None else self._column(self.answers(answer), self.decoder.answer_type)
+
+    def _service(self) -> NDArray[np.float64] | None:
+        """(rows, 2) latencies and how the requests ended; None where no event tells."""
+        latencies, statuses = self.values_of("latency_ms"), self.values_of("status")
+        if latencies.count(None) == len(latencies) and statuses.count(None) == len(statuses):
+            return None
+        return np.stack([numbers(latencies), status_codes(statuses)], axis=1)
 
     def _labelled(self, rows: Rows) -> Rows:
         """Make outcome rows of rows that have all else; those without a label say nothing and are left out.
@@ -183,6 +200,7 @@ class Reader(ABC):
             position: lacking
             for position, event in suspects
             if not is_answered(event.prediction, event.score, event.probabilities)
+            and not (self.decoder.source is Source.PREDICTIONS and has_failed(event.status))
         }
 
     def _column(self, values: list[Any], kind: FeatureType) -> Column:

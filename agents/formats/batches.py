@@ -92,6 +92,10 @@ class Batches(Reader):
         yield "`time`", [event.time if isinstance(event.time, list) else None for event in self.events]
         for name, columns in zip(self.decoder.features, self._feature_columns, strict=True):
             yield f"column {name!r}", columns
+        if self.decoder.source is Source.PREDICTIONS:
+            yield "`status`", [event.status for event in self.events]
+        if self.decoder.reads_service:
+            yield "`latency_ms`", [event.latency_ms for event in self.events]
         if self.decoder.forwards:
             yield "`prediction_id`", [event.prediction_id for event in self.events]
         if self.decoder.source is Source.OUTCOMES:

@@ -115,6 +115,11 @@ class SpecDecoder:
         return self.source is not Source.FEATURES
 
     @property
+    def reads_service(self) -> bool:
+        """Whether it is watched how the service answered."""
+        return self.source is Source.PREDICTIONS and self.spec.service is not None
+
+    @property
     def forwards(self) -> bool:
         """Whether these events are predictions whose labels will come."""
         return self.source is Source.PREDICTIONS and self.spec.outcomes is not None
@@ -153,6 +158,10 @@ class SpecDecoder:
         ]
         if self.reads_answers:
             fields += self._answers(many=many)
+        if self.source is Source.PREDICTIONS:
+            fields.append(("status", Any, None))
+        if self.reads_service:
+            fields.append(("latency_ms", Any, None))
         if self.forwards:
             fields.append(("prediction_id", Any, None))
         if self.source is Source.OUTCOMES:

@@ -3,61 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from detector.bins import Binner, NumberBinner
+from detector.quality.binned import INVALID, MISSING, OVERFLOW, UNDERFLOW, UNSEEN, Binned, quality_signal
 from detector.quality.counters import Counter
+from detector.quality.norms import norm_counters
 from detector.quality.rates import Rate
-from detector.rules.counter import RuleCounter
+from detector.quality.repeats import repeat_counters
+from detector.quality.service import service_counters
 from schemas.model_spec import CategoryBins, ModelSpec
 from schemas.outbound import Family
 from schemas.quality import Check
 
-_UNDERFLOW: Final = 0
-_OVERFLOW, _UNSEEN, _MISSING, _INVALID = -3, -3, -2, -1
-"""Bins counted from the end, as `detector.bins` puts them."""
-
-
-def quality_signal(check: Check, of: str) -> str:
-    """Name the signal that watches a fault of a feature."""
-    return f"quality:{check}:{of}"
-
-
-@dataclass(frozen=True, slots=True)
-class Binned:
-    """A feature or the prediction, whose values have bins in the layout.
-
-    Attributes
-    ----------
-    name
-        The feature's own, or ``prediction``.
-    column
-        Its place among the columns of rows.
-    binner, start
-        Its bins, and where they begin in the vector.
-    importance
-        The feature's.
-    """
-
-    name: str
-    column: int
-    binner: Binner
-    start: int
-    importance: float
-
-    @property
-    def is_number(self) -> bool:
-        """Whether its values are numbers."""
-        return isinstance(self.binner, NumberBinner)
-
-    def at(self, *bins: int) -> tuple[int, ...]:
-        """Where bins stand in the vector; negative ones are counted from the end."""
-        return tuple(self.start + place % self.binner.width for place in bins)
-
-    def upto(self, stop: int) -> tuple[int, ...]:
-        """Where all bins stand but the last ones; ``stop`` is 0, or negative and says how many."""
-        return tuple(range(self.start, self.start + self.binner.width + stop))
+_Found = tuple[tuple[int, ...], tuple[int, ...]] | None
+"""Places of bad rows and of all rows; None where the check has no meaning."""
 
 
 def watched_apart(spec: ModelSpec) -> tuple[int, ...]:
@@ -66,7 +25,7 @@ def watched_apart(spec: ModelSpec) -> tuple[int, ...]:
     So a column that stops coming is one fault of the data, and no drift that would ask for retraining.
     """
     checks = () if spec.quality is None else spec.quality.checks
-    return tuple(place for check, place in ((Check.MISSING, _MISSING), (Check.INVALID, _INVALID)) if check in checks)
+    return tuple(place for check, place in ((Check.MISSING, MISSING), (Check.INVALID, INVALID)) if check in checks)
 
 
 def bin_rates(spec: ModelSpec, signals: Sequence[Binned]) -> Iterator[Rate]:
@@ -88,40 +47,31 @@ def bin_rates(spec: ModelSpec, signals: Sequence[Binned]) -> Iterator[Rate]:
                 )
 
 
-_Found = tuple[tuple[int, ...], tuple[int, ...]] | None
-"""Places of bad rows and of all rows; None where the check has no meaning."""
+def counters_of(spec: ModelSpec, signals: Sequence[Binned]) -> list[Counter]:
+    """Return the counters that a spec asks for, in the order in which they stand in the vector."""
+    return [counter for make in COUNTERS for counter in make(spec, signals)]
 
 
 def _missing(signal: Binned) -> _Found:
-    return signal.at(_MISSING), signal.upto(0)
+    return signal.at(MISSING), signal.upto(0)
 
 
 def _invalid(signal: Binned) -> _Found:
-    return signal.at(_INVALID), signal.upto(0)
+    return signal.at(INVALID), signal.upto(0)
 
 
 def _unseen(signal: Binned) -> _Found:
-    return None if signal.is_number else (signal.at(_UNSEEN), signal.upto(_MISSING))
+    return None if signal.is_number else (signal.at(UNSEEN), signal.values)
 
 
 def _out_of_range(signal: Binned) -> _Found:
-    return (signal.at(_UNDERFLOW, _OVERFLOW), signal.upto(_MISSING)) if signal.is_number else None
+    return (signal.at(UNDERFLOW, OVERFLOW), signal.values) if signal.is_number else None
 
 
 def _singletons(signal: Binned) -> int:
     """Categories seen once in the reference: as many rows to come will be unseen (Good and Turing)."""
     bins = getattr(signal.binner, "bins", None)
     return bins.singletons if isinstance(bins, CategoryBins) else 0
-
-
-def counters_of(spec: ModelSpec, signals: Sequence[Binned]) -> list[Counter]:
-    """Return the counters that a spec asks for, in the order in which they stand in the vector."""
-    return [counter for make in (*COUNTERS, rule_counters) for counter in make(spec, signals)]
-
-
-def rule_counters(spec: ModelSpec, signals: Sequence[Binned]) -> Sequence[Counter]:
-    """Count violations of rules: behind all else, since rules may be written when the reference is there already."""
-    return [RuleCounter(spec)] if spec.rules else []
 
 
 _OF_BINS: Final[dict[Check, Callable[[Binned], _Found]]] = {
@@ -138,7 +88,11 @@ _WHAT: Final = {
     Check.OUT_OF_RANGE: "out of the reference's range",
 }
 
-COUNTERS: Final[tuple[Callable[[ModelSpec, Sequence[Binned]], Sequence[Counter]], ...]] = ()
+COUNTERS: Final[tuple[Callable[[ModelSpec, Sequence[Binned]], Sequence[Counter]], ...]] = (
+    norm_counters,
+    repeat_counters,
+    service_counters,
+)
 """To add a rate that must be counted: a function that makes its counters (most are a `counters.RowCounter`) of the spec
-and the signals that have bins, and a row here, behind the others. New rows only ever go to the end, since a frozen
-reference holds counts in this order."""
+and the signals that have bins, and a row here, behind the others. Which there are depends on the spec alone, since a
+frozen reference holds counts in this order."""

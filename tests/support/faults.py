@@ -20,7 +20,7 @@ from schemas.quality import QualitySpec
 from tests.support.data import MONDAY, category, numbers, spec_of
 
 PLANS = ["basic", "plus", "pro"]
-AMOUNT, AGE, PLAN, SCORE = range(4)
+AMOUNT, AGE, WARMTH, PLAN, SCORE = range(5)
 """Columns of the rows."""
 STEP = 32
 
@@ -28,12 +28,13 @@ Fault = Callable[[Rows], Rows]
 
 
 def sound_rows(n: int, seed: int, *, first: int = 0) -> Rows:
-    """Rows of an amount with two decimals, a whole age, a plan and a score, one a second."""
+    """Rows of an amount with two decimals, a whole age, degrees Celsius, a plan and a score, one a second."""
     rng = np.random.default_rng(seed)
     offsets = np.arange(first, first + n)
     columns = (
-        np.round(rng.lognormal(5.0, 0.4, n), 2),
+        np.round(rng.lognormal(5.0, 0.5, n), 2),
         rng.integers(18, 80, n).astype(np.float64),
+        rng.normal(12.0, 6.0, n),
         rng.choice(PLANS, n, p=[0.6, 0.3, 0.1]).tolist(),
         rng.uniform(size=n),
     )
@@ -42,7 +43,7 @@ def sound_rows(n: int, seed: int, *, first: int = 0) -> Rows:
 
 def checked_model(reference_rows: int = 5_000, **settings: Any) -> ModelSpec:
     """The spec of the model, with its reference and all checks."""
-    features = (*numbers("amount", "age"), category("plan"))
+    features = (*numbers("amount", "age", "warmth"), category("plan"))
     settings = {"prediction": PredictionSpec(output=Output.SCORE), "quality": QualitySpec()} | settings
     return freeze(spec_of(*features, **settings), sound_rows(reference_rows, seed=999), origin="test")
 
