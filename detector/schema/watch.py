@@ -25,9 +25,10 @@ import numpy as np
 from detector.layout import Layout
 from detector.profile import Vector
 from detector.rows import FALSE, INVALID, TRUE, Column
+from detector.schema.stretch import Stretch
 from detector.scores import psi
 from schemas.model_spec import FeatureType, OffsetRange, feature_signal
-from schemas.schema_changes import FieldChange, FieldChangeKind, FieldTally, JsonKind, SchemaChange, ShapeTally
+from schemas.schema_changes import FieldChange, FieldChangeKind, JsonKind, SchemaChange, ShapeTally
 
 ENOUGH: Final = 32
 """Sampled records in a stretch."""
@@ -38,8 +39,6 @@ FEWEST_VALUES: Final = 16
 """With fewer nothing is said of a distribution."""
 MOST_NAMES: Final = 256
 """Names that the spec does not know are remembered up to so many."""
-
-Partition = tuple[str, int]
 
 
 class SchemaWatch:
@@ -61,7 +60,7 @@ class SchemaWatch:
         self._odd: dict[str, str] = {}
         """Features that are not what the spec says, with what was told of them."""
         self._began = False
-        self._stretch = _Stretch()
+        self._stretch = Stretch()
 
     def fold(
         self, before: ShapeTally | None, after: ShapeTally | None, where: OffsetRange, time: datetime | None
@@ -82,14 +81,14 @@ class SchemaWatch:
         self._stretch.add(before or ShapeTally(), after, where)
         if self._stretch.records < ENOUGH:
             return None
-        stretch, self._stretch = self._stretch, _Stretch()
+        stretch, self._stretch = self._stretch, Stretch()
         changes = self._changes(stretch)
         self._began = True
         return None if not changes else self._told(changes, stretch, time)
 
     # ------------------------------------------------------------------------------------------------ what changed
 
-    def _changes(self, stretch: _Stretch) -> list[FieldChange]:
+    def _changes(self, stretch: Stretch) -> list[FieldChange]:
         unknown = [name for name in stretch.kinds if name not in self._types and self._is_there(name, stretch)]
         fresh = [name for name in unknown if name not in self._usual]
         now = {name: odd for name in self._types if (odd := self._odd_of(name, stretch)) is not None}
@@ -123,7 +122,7 @@ class SchemaWatch:
         self._remember(now, back, fresh if self._began else unknown)
         return sorted(changes, key=lambda each: (_ORDER.index(each.kind), each.feature))
 
-    def _odd_of(self, name: str, stretch: _Stretch) -> tuple[FieldChangeKind, str, JsonKind | None] | None:
+    def _odd_of(self, name: str, stretch: Stretch) -> tuple[FieldChangeKind, str, JsonKind | None] | None:
         """What is wrong with a feature of the spec in nearly all records, with a word to remember it by."""
         absent = stretch.absent.get(name, 0)
         if absent >= NEARLY_ALL * stretch.records:
@@ -134,12 +133,12 @@ class SchemaWatch:
             return FieldChangeKind.RETYPED, f"{FieldChangeKind.RETYPED.value} {found}", found
         return None
 
-    def _fits(self, name: str, stretch: _Stretch) -> bool:
+    def _fits(self, name: str, stretch: Stretch) -> bool:
         odd = stretch.absent.get(name, 0) + sum(stretch.kinds.get(name, {}).values())
         return odd <= (1 - NEARLY_ALL) * stretch.records
 
     @staticmethod
-    def _is_there(name: str, stretch: _Stretch) -> bool:
+    def _is_there(name: str, stretch: Stretch) -> bool:
         return sum(stretch.kinds[name].values()) >= NEARLY_ALL * stretch.records
 
     def _remember(
@@ -150,7 +149,7 @@ class SchemaWatch:
             del self._odd[name]
         self._usual |= set(fresh[: MOST_NAMES - len(self._usual)])
 
-    def _pairs(self, gone: Sequence[str], fresh: Sequence[str], stretch: _Stretch) -> dict[str, tuple[str, float]]:
+    def _pairs(self, gone: Sequence[str], fresh: Sequence[str], stretch: Stretch) -> dict[str, tuple[str, float]]:
         """Pair features that are gone with new ones whose values are alike; the nearest first, each once."""
         near = [
             (round(distance, 1), -SequenceMatcher(None, old, new).ratio(), old, new, distance)
@@ -176,7 +175,7 @@ class SchemaWatch:
             return None
         return max(0.0, float(psi(counts[:-2], expected[:-2])))
 
-    def _told(self, changes: Sequence[FieldChange], stretch: _Stretch, time: datetime | None) -> SchemaChange:
+    def _told(self, changes: Sequence[FieldChange], stretch: Stretch, time: datetime | None) -> SchemaChange:
         spec, seen_in = self._spec, stretch.seen_in()
         said = "; ".join(_said(change) for change in changes)
         identity = (
@@ -209,63 +208,7 @@ class SchemaWatch:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from a saved state."""
         self._usual, self._odd = set(state["usual"]), dict(state["odd"])
-        self._began, self._stretch = state["began"], _Stretch.restored(state["stretch"])
-
-
-class _Stretch:
-    """Sampled records of all partitions since something was said last."""
-
-    def __init__(self) -> None:
-        self.records = 0
-        self.absent: dict[str, int] = {}
-        self.kinds: dict[str, dict[str, int]] = {}
-        self.values: dict[str, dict[str, list[Any]]] = {}
-        """By name and partition; they are the first ones under that name, however often they are met."""
-        self._ranges: dict[Partition, tuple[int, int]] = {}
-
-    def add(self, before: ShapeTally, after: ShapeTally, where: OffsetRange) -> None:
-        """Add what came between two tallies."""
-        self.records += after.records - before.records
-        for name, tally in after.fields.items():
-            old = before.fields.get(name, FieldTally())
-            if more := tally.absent - old.absent:
-                self.absent[name] = self.absent.get(name, 0) + more
-            kinds = {kind.value: count - old.kinds.get(kind, 0) for kind, count in tally.kinds.items()}
-            for kind, more in kinds.items():
-                if more:
-                    mine = self.kinds.setdefault(name, {})
-                    mine[kind] = mine.get(kind, 0) + more
-            if any(kinds.values()) and tally.values:
-                self.values.setdefault(name, {})[f"{where.topic}/{where.partition}"] = list(tally.values)
-        place = where.topic, where.partition
-        first, _ = self._ranges.get(place, (where.from_offset, 0))
-        self._ranges[place] = (first, where.to_offset)
-
-    def values_of(self, name: str) -> list[Any]:
-        """Values under a name that the spec does not know, of all partitions."""
-        return [value for _, values in sorted(self.values.get(name, {}).items()) for value in values]
-
-    def seen_in(self) -> tuple[OffsetRange, ...]:
-        """Where these records lie, by partition."""
-        return tuple(
-            OffsetRange(topic=topic, partition=partition, from_offset=first, to_offset=last)
-            for (topic, partition), (first, last) in sorted(self._ranges.items())
-        )
-
-    def state(self) -> dict[str, Any]:
-        """Return what `restored` takes."""
-        ranges = [[*place, *ends] for place, ends in sorted(self._ranges.items())]
-        return {"records": self.records, "absent": self.absent, "kinds": self.kinds, "values": self.values,
-                "ranges": ranges}  # fmt: skip
-
-    @classmethod
-    def restored(cls, state: Mapping[str, Any]) -> _Stretch:
-        """Continue from a saved state."""
-        stretch = cls()
-        stretch.records = state["records"]
-        stretch.absent, stretch.kinds, stretch.values = (dict(state[name]) for name in ("absent", "kinds", "values"))
-        stretch._ranges = {(topic, partition): (first, last) for topic, partition, first, last in state["ranges"]}
-        return stretch
+        self._began, self._stretch = state["began"], Stretch.restored(state["stretch"])
 
 
 def _commonest(kinds: Mapping[str, int]) -> JsonKind:
