@@ -21,7 +21,7 @@ from pydantic_core import ErrorDetails
 from agents.errors import OperatorError
 from schemas.detectors import DetectorName
 from schemas.model_spec import FrozenReference, ModelSpec, brief_feature
-from schemas.rules import RULE_FAULT
+from schemas.rules import RULE_FAULT, RuleSpec
 
 _WIDTH: Final = 110
 _TAGS: Final = frozenset({"number", "category", *DetectorName})
@@ -110,6 +110,28 @@ def read_spec(path: Path) -> ModelSpec:
     except (OSError, UnicodeDecodeError) as error:
         raise SpecFileError(f"{path}: cannot be read: {error}") from None
     return parse_spec(text, str(path))
+
+
+def read_rules(path: Path) -> tuple[RuleSpec, ...]:
+    """Read a list of rules, by itself or under ``rules:``.
+
+    Raises
+    ------
+    SpecFileError
+        As `read_spec` does.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SpecFileError(f"{path}: cannot be read: {error}") from None
+    rules = content.get("rules") if isinstance(content, dict) else content
+    if not isinstance(rules, list):
+        raise SpecFileError(f"{path}: a list of rules begins with `- name: ...`")
+    try:
+        return tuple(RuleSpec.model_validate(rule) for rule in rules)
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        raise SpecFileError(f"{path}: {'.'.join(map(str, detail['loc']))}: {_fault(detail, detail['loc'])}") from None
 
 
 def parse_spec(text: str, name: str) -> ModelSpec:

@@ -48,6 +48,8 @@ def init(
                     "watched too.", show_default=False)] = None,
     surrogates: Annotated[bool, typer.Option("--surrogates", help="Let simple models learn beside it, which warn early "
                           "and tell the drifts apart.")] = False,
+    rules: Annotated[Path | None, typer.Option(metavar="RULES.yaml", help="A list of rules: what must be true of each "
+                     "row. How often they are broken is measured on the rows.", show_default=False)] = None,
     version_column: Annotated[str, typer.Option(help="Rows of other versions are left out.")] = "version",
     stage_column: Annotated[str, typer.Option(help="production, shadow or canary; not a feature.")] = "stage",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the output.")] = False,
@@ -66,7 +68,7 @@ def init(
     """
     from agents.drafts import draft_spec
     from agents.errors import OperatorError
-    from agents.spec_file import write_spec
+    from agents.spec_file import read_rules, write_spec
     from detector.budget import reach_of
     from schemas.model_spec import ColumnNames
 
@@ -82,6 +84,8 @@ def init(
         fields["outcomes"] = {"losses": tuple(dict.fromkeys(loss or ()))}
     if surrogates:
         fields["surrogates"] = {}
+    if rules is not None:
+        fields["rules"] = read_rules(rules)
     with err.status(f"reading {train} ...") as status:
         draft = draft_spec(
             train, name, version, columns=columns, exclude=exclude or (), task=task, fields=fields,
