@@ -193,7 +193,8 @@ class Sorting:
             reader, refused = _assemble(group, self._envelopes)
             self._refused |= refused
             if reader is not None:
-                rows = replace(reader.rows(), shapes=self._shapes(group))
+                rows = reader.rows()
+                rows = replace(rows, shapes=self._shapes(reader.group, rows))
                 self._refused |= _left_out(reader)
                 if not len(rows):
                     continue
@@ -208,13 +209,14 @@ class Sorting:
         ]
         return self._result
 
-    def _shapes(self, group: Group) -> tuple[Shape, ...]:
-        """Look at some records of a group in full."""
+    def _shapes(self, group: Group, rows: Rows) -> tuple[Shape, ...]:
+        """Look in full at some of the records that the rows came from."""
         if not group.decoder.watches_shapes:
             return ()
         offsets = self._envelopes.offsets[group.records]
-        chosen = np.flatnonzero(sampled(self._run.topic, self._run.partition, offsets)).tolist()
-        shapes = (shape_of(self._values[group.records[i]], int(offsets[i])) for i in chosen)
+        drawn = np.flatnonzero(sampled(self._run.topic, self._run.partition, offsets))
+        counted = drawn[np.isin(offsets[drawn], rows.offsets)].tolist()
+        shapes = (shape_of(self._values[group.records[i]], int(offsets[i])) for i in counted)
         return tuple(shape for shape in shapes if shape is not None)
 
     def _count_invalid(self, name: ModelVersion, group: Group, rows: Rows) -> None:
