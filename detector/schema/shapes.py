@@ -104,6 +104,11 @@ class Shapes:
         room = MOST_VALUES - len(tally.values)
         tally.values += [_plain(value) for value in values[: min(room, MOST_OF_RECORD)]]
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Shapes) and self.to_event() == other.to_event()
+
+    __hash__ = None  # type: ignore[assignment]  # mutable
+
     def to_event(self) -> ShapeTally | None:
         """Write the tally as it is published; None while no record was sampled."""
         if not self.records:

@@ -7,8 +7,8 @@ some records lack is for the rates of missing and invalid values (``detector.qua
 gone         19 of 20 records do not have it
 retyped      19 of 20 of those that have it have values of one other type
 new          19 of 20 records have it, the spec does not know it, and it was not there when watching began
-renamed      one is gone and one new in the same stretch, and the values under the new name are distributed as
-             the reference of the old one; of several the nearest
+renamed      one is gone and one new in the same stretch, and the values under the new name could be the
+             reference's of the old one (chi-square over bins, level 0.0001); of several the nearest by PSI
 ===========  ====================================================================================================
 """
 
@@ -22,19 +22,20 @@ from typing import Any, Final
 
 import numpy as np
 
+from detector.bins import NumberBinner
 from detector.layout import Layout
 from detector.profile import Vector
 from detector.rows import FALSE, INVALID, TRUE, Column
 from detector.schema.stretch import Stretch
-from detector.scores import psi
+from detector.scores import chi_square_test, psi
 from schemas.model_spec import FeatureType, OffsetRange, feature_signal
 from schemas.schema_changes import FieldChange, FieldChangeKind, JsonKind, SchemaChange, ShapeTally
 
 ENOUGH: Final = 32
 """Sampled records in a stretch."""
 NEARLY_ALL: Final = 0.95
-ALIKE: Final = 0.25
-"""Values of a renamed feature have a smaller PSI."""
+UNLIKE: Final = 1e-4
+"""Values with a smaller p-value are not those of the feature that is gone."""
 FEWEST_VALUES: Final = 16
 """With fewer nothing is said of a distribution."""
 MOST_NAMES: Final = 256
@@ -155,7 +156,7 @@ class SchemaWatch:
             (round(distance, 1), -SequenceMatcher(None, old, new).ratio(), old, new, distance)
             for old in gone
             for new in fresh
-            if (distance := self._distance(old, stretch.values_of(new))) is not None and distance < ALIKE
+            if (distance := self._distance(old, stretch.values_of(new))) is not None
         ]
         paired: dict[str, tuple[str, float]] = {}
         for _, _, old, new, distance in sorted(near):
@@ -164,16 +165,18 @@ class SchemaWatch:
         return paired
 
     def _distance(self, name: str, values: Sequence[Any]) -> float | None:
-        """PSI between values and the reference of a feature; None where they are not of its type, or too few."""
+        """PSI between values and the reference of a feature; None where they are too few, or not like its values."""
         if len(values) < FEWEST_VALUES:
             return None
         place = self._layout.signals.index(feature_signal(name))
         column = _column(values, self._types[name])
         binner, expected = self._layout.binners[place], self._reference[place]
         counts = np.bincount(binner.index(column), minlength=binner.width)
-        if counts[-1] or not expected[:-2].sum():
+        if counts[-1] or not counts[:-2].sum() or not expected[:-2].sum():
             return None
-        return max(0.0, float(psi(counts[:-2], expected[:-2])))
+        now, then = (_without_margins(each[:-2], isinstance(binner, NumberBinner)) for each in (counts, expected))
+        _, p = chi_square_test(now, then)
+        return None if p < UNLIKE else max(0.0, float(psi(now, then)))
 
     def _told(self, changes: Sequence[FieldChange], stretch: Stretch, time: datetime | None) -> SchemaChange:
         spec, seen_in = self._spec, stretch.seen_in()
@@ -209,6 +212,16 @@ class SchemaWatch:
         """Continue from a saved state."""
         self._usual, self._odd = set(state["usual"]), dict(state["odd"])
         self._began, self._stretch = state["began"], Stretch.restored(state["stretch"])
+
+
+def _without_margins(counts: Vector, is_number: bool) -> Vector:
+    """Count what is out of the reference's range, or unseen, with its neighbours: one such value is no difference."""
+    if not is_number:
+        return np.append(counts[:-2], counts[-2:].sum())
+    inner = counts[1:-1].copy()
+    inner[0] += counts[0]
+    inner[-1] += counts[-1]
+    return inner
 
 
 def _commonest(kinds: Mapping[str, int]) -> JsonKind:
