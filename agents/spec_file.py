@@ -343,7 +343,7 @@ _SECTIONS: Final = (
         "watched. checks: missing, invalid, unseen, out_of_range, outliers, unit, precision, frozen, duplicates, late; "
         "a feature has those that can happen to its type. late_after: how far behind the newest a row may come. "
         "tiers: increases of a rate that are minor, moderate, significant, as in {missing: {minor: 0.02, moderate: "
-        "0.05, significant: 0.1}}.",
+        "0.05, significant: 0.1}}. Checks may be left out and tiers edited here; to add one, run `models init` again.",
     ),
     _Section(
         ("service",),
@@ -390,6 +390,7 @@ _FROZEN: Final = {
     "dispersion": "How bursty the rows are: the variance of means of blocks of rows over that of independent rows.",
     "calibration": "The loss to expect of a prediction, by its bin and by features, as its labels taught.",
     "norms": "What is usual of numbers: what checks of their quality go by.",
+    "counted": "What else was counted for checks of quality and of the service.",
     "profile": "Counts by bin and phase, encoded.",
     "sample": "Raw rows for the surrogate models, encoded.",
 }

@@ -23,9 +23,12 @@ from schemas.model_spec import (
     ReferenceSpec,
     Task,
 )
+from schemas.quality import QualitySpec, ServiceSpec
 
 VERSION: Final = "1"
 EVENT_BYTES: Final = 650
+VALIDATION: Final[dict[str, Any]] = {"quality": QualitySpec(), "service": ServiceSpec()}
+"""Fields of a spec with everything that validation offers."""
 REFERENCE_ROWS: Final = 2_000
 VARIANTS: Final = 500
 """Different events of a model; they are repeated, each time with a time of its own."""
@@ -57,27 +60,34 @@ def feature_names(shape: Shape) -> list[str]:
 
 def specs(shape: Shape) -> list[ModelSpec]:
     """Specs of all models, with a reference of normally distributed rows."""
+    return [_spec(shape, index) for index in range(shape.models)]
+
+
+def validated_specs(shape: Shape) -> list[ModelSpec]:
+    """Specs of the same models with everything that validation offers."""
+    return [_spec(shape, index, **VALIDATION) for index in range(shape.models)]
+
+
+def _spec(shape: Shape, index: int, **fields: Any) -> ModelSpec:
     features = tuple(FeatureSpec(name=name, type=FeatureType.NUMBER) for name in feature_names(shape))
-    made: list[ModelSpec] = []
-    for index in range(shape.models):
-        spec = ModelSpec(
-            model=model_name(index),
-            version=VERSION,
-            task=Task.BINARY,
-            features=features,
-            prediction=PredictionSpec(output=Output.SCORE),
-        )
-        rng = np.random.default_rng([7, index])
-        columns = [*_features(rng, REFERENCE_ROWS, shape.features, 0.0).T, rng.random(REFERENCE_ROWS)]
-        rows = Rows(
-            Source.PREDICTIONS,
-            np.arange(REFERENCE_ROWS),
-            np.full(REFERENCE_ROWS, 1.7e9),
-            np.zeros(REFERENCE_ROWS, dtype=np.int8),
-            tuple(np.ascontiguousarray(column) for column in columns),
-        )
-        made.append(freeze(spec, rows, origin="bench"))
-    return made
+    spec = ModelSpec(
+        model=model_name(index),
+        version=VERSION,
+        task=Task.BINARY,
+        features=features,
+        prediction=PredictionSpec(output=Output.SCORE),
+        **fields,
+    )
+    rng = np.random.default_rng([7, index])
+    columns = [*_features(rng, REFERENCE_ROWS, shape.features, 0.0).T, rng.random(REFERENCE_ROWS)]
+    rows = Rows(
+        Source.PREDICTIONS,
+        np.arange(REFERENCE_ROWS),
+        np.full(REFERENCE_ROWS, 1.7e9),
+        np.zeros(REFERENCE_ROWS, dtype=np.int8),
+        tuple(np.ascontiguousarray(column) for column in columns),
+    )
+    return freeze(spec, rows, origin="bench")
 
 
 def labelled_specs(shape: Shape) -> list[ModelSpec]:

@@ -46,8 +46,10 @@ class Budget:
     signals: int
     threshold: float
     """Nats, of each signal of drift."""
+    by_family: Mapping[Family, int]
+    """Signals of each family that is watched."""
     thresholds: Mapping[Family, float]
-    """Nats, of each signal of a family that is watched."""
+    """Nats, of each of its signals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def budget_of(spec: ModelSpec) -> Budget:
         family: log_threshold(period, period / steps, len(families) * own, allowed.count)
         for family, own in families.items()
     }
-    return Budget(allowed.count, allowed.per, steps, signals, thresholds[Family.DRIFT], thresholds)
+    return Budget(allowed.count, allowed.per, steps, signals, thresholds[Family.DRIFT], families, thresholds)
 
 
 def threshold_of(spec: ModelSpec, family: Family = Family.DRIFT) -> float:

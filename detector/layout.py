@@ -119,7 +119,7 @@ class Layout:
         self._counters = Counters(counters_of(spec, binned), self.width)
         self.width += self._counters.width
         # Behind all else, since rules may be written when the reference is there already.
-        self._rules = Counters([RuleCounter(spec)] if spec.rules else [], self.width, of_labels=True)
+        self._rules = Counters([RuleCounter(spec)] if spec.rules else [], self.width)
         self.width += self._rules.width
         self.rates = (*bin_rates(spec, binned), *self._counters.rates, *self._rules.rates)
         self._invalid_at = np.array([where.stop - 1 for where in self.slices])
@@ -211,11 +211,8 @@ class Layout:
             self.pairs.count(rows, lambda i, column: self.binners[i].index(column), part, vectors)
         if self._lags is not None and rows.lags is not None:
             vectors[:, self._lags] = lags.count_lags(rows, part, parts)
-        if self._counters.width or self._rules.width:
-            shift = 0 if part is None else part * self.width
-            place = dict(zip((*numbers, *others), places, strict=True))
-            for counters in (self._counters, self._rules):
-                counters.count(rows, lambda i: place[i] - shift - self.slices[i].start, part, vectors, carry)
+        self._counters.count(rows, part, vectors, carry)
+        self._rules.count(rows, part, vectors, carry)
         return vectors
 
     def _count_expected(self, rows: Rows, places: dict[int, Ints], part: Ints | None, vectors: Vector) -> None:

@@ -44,7 +44,7 @@ from schemas.model_spec import (
     performance_signal,
 )
 from schemas.performance import CONDITIONAL, RATES, Calibration, Loss, LossTiers
-from schemas.quality import NumberNorm
+from schemas.quality import Counted, NumberNorm
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -121,6 +121,7 @@ def freeze(
         dispersion=dispersion,
         calibration=calibration,
         norms=norms or None,
+        counted=Counted.of(spec.quality, spec.service),
         rules={rule.name: rule.expression for rule in spec.rules} or None,
         profile="",
     )

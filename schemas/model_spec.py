@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, Field, ValidationInfo, field_validator, mode
 from schemas.base import Duration, FeatureName, Name, Outbound
 from schemas.detectors import MOST_DETECTORS, ZEROS_AND_ONES, DetectorSpec
 from schemas.performance import BASIC_LOSS, LOSSES_OF, METRICS_OF, RATES, Calibration, Loss, OutcomeSpec
-from schemas.quality import NumberNorm, QualitySpec, ServiceSpec
+from schemas.quality import Counted, NumberNorm, QualitySpec, ServiceSpec
 from schemas.rules import MOST_RULES, CheckedRule, RuleSpec, checked_rules, fields_of
 
 PREDICTION = "prediction"
@@ -42,7 +42,7 @@ _LATER: Final = ("detectors", "outcomes", "surrogates", "quality", "service", "r
 """Fields that came after the first specs were registered: at their defaults they are no part of a spec's hash."""
 
 
-_LATER_FROZEN: Final = ("sample", "calibration", "norms", "rules")
+_LATER_FROZEN: Final = ("sample", "calibration", "norms", "counted", "rules")
 """Likewise fields of a frozen reference, where they are None."""
 
 _LATER_FEATURE: Final = ("unit", "required", "minimum", "maximum", "max_length", "categories", "on_invalid")
@@ -318,6 +318,8 @@ class FrozenReference(Outbound):
     """What its labels tell of the loss to expect; null where it has none."""
     norms: dict[str, NumberNorm] | None = None
     """By the name of a number signal: what its checks go by. None: the spec asks for no such checks."""
+    counted: Counted | None = None
+    """What was counted beside bins. None: nothing."""
     profile: str
     """Counts by phase: a profile as ``detector.profile`` encodes it (base64 of deflated int64)."""
     rules: dict[str, str] | None = None
@@ -435,6 +437,15 @@ class ModelSpec(Outbound):
         return self
 
     @model_validator(mode="after")
+    def _checks_were_counted(self) -> Self:
+        frozen = self.reference.frozen
+        counted = None if frozen is None else frozen.counted or Counted()
+        if counted is not None and (lacking := counted.lacks(self.quality, self.service)):
+            raise ValueError(f"the reference was not counted for {', '.join(lacking)}: leave that out, "
+                             "or run `driftline models init` again")  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
     def _outcomes_fit_the_task(self) -> Self:
         """Refuse losses and limits that cannot be computed, and say what can."""
         if self.outcomes is None:
@@ -496,6 +507,12 @@ class ModelSpec(Outbound):
         if self.estimates:
             names.append(ESTIMATED_PERFORMANCE)
         return tuple(names)
+
+    @property
+    def counted(self) -> Counted | None:
+        """What is counted of rows beside bins: as of the reference or, without one, as the spec wants it."""
+        frozen = self.reference.frozen
+        return Counted.of(self.quality, self.service) if frozen is None else frozen.counted
 
     @property
     def checked_rules(self) -> list[CheckedRule]:

@@ -129,6 +129,40 @@ class NumberNorm(Outbound):
     """No single value was frequent, so that one which lasts is frozen."""
 
 
+class Counted(Outbound):
+    """What is counted of rows for checks that no bin tells: as of the reference, so of all rows to come.
+
+    Checks may be left out later, but not added, nor what they count be changed.
+    """
+
+    checks: tuple[Check, ...] = ()
+    late_after: Duration = timedelta(hours=1)
+    slow_ms: float | None = None
+    """None: nothing is counted of the service."""
+
+    @classmethod
+    def of(cls, quality: QualitySpec | None, service: ServiceSpec | None) -> Self | None:
+        """Say what a spec wants counted; None where that is nothing."""
+        wanted = () if quality is None else tuple(check for check in quality.checks if check not in OF_BINS)
+        if not wanted and service is None:
+            return None
+        late_after = quality.late_after if quality is not None else timedelta(hours=1)
+        return cls(checks=wanted, late_after=late_after, slow_ms=None if service is None else service.slow_ms)
+
+    def lacks(self, quality: QualitySpec | None, service: ServiceSpec | None) -> list[str]:
+        """Name what a spec wants and was not counted, or not like this."""
+        wanted = Counted.of(quality, service) or Counted()
+        lacking = [f"quality.checks: {check}" for check in wanted.checks if check not in self.checks]
+        if Check.LATE in wanted.checks and wanted.late_after != self.late_after:
+            lacking.append("another quality.late_after")
+        if wanted.slow_ms is not None and wanted.slow_ms != self.slow_ms:
+            lacking.append("service" if self.slow_ms is None else "another service.slow_ms")
+        return lacking
+
+
+OF_BINS: Final = frozenset({Check.MISSING, Check.INVALID, Check.UNSEEN, Check.OUT_OF_RANGE})
+"""Checks that are read off bins, which are there in any case."""
+
 USUAL_TIERS: Final = RateTiers(minor=0.02, moderate=0.05, significant=0.1)
 """Of what happens now and then."""
 STRICT_TIERS: Final = RateTiers(minor=0.005, moderate=0.02, significant=0.05)

@@ -7,10 +7,11 @@ from typing import Final
 
 from detector.quality.binned import INVALID, MISSING, OVERFLOW, UNDERFLOW, UNSEEN, Binned, quality_signal
 from detector.quality.counters import Counter
-from detector.quality.norms import norm_counters
+from detector.quality.norms import norm_checks
 from detector.quality.rates import Rate
-from detector.quality.repeats import repeat_counters
+from detector.quality.repeats import repeat_checks
 from detector.quality.service import service_counters
+from detector.quality.values import ValueCounter
 from schemas.model_spec import CategoryBins, ModelSpec
 from schemas.outbound import Family
 from schemas.quality import Check
@@ -52,6 +53,13 @@ def counters_of(spec: ModelSpec, signals: Sequence[Binned]) -> list[Counter]:
     return [counter for make in COUNTERS for counter in make(spec, signals)]
 
 
+def value_counters(spec: ModelSpec, signals: Sequence[Binned]) -> Sequence[Counter]:
+    """Make the counter of all checks that look at numbers, or at the rows before."""
+    numbers = [signal for signal in signals if signal.is_number]
+    parts = [*norm_checks(spec, numbers), *repeat_checks(spec, numbers)]
+    return [ValueCounter(numbers, parts)] if parts else []
+
+
 def _missing(signal: Binned) -> _Found:
     return signal.at(MISSING), signal.upto(0)
 
@@ -89,8 +97,7 @@ _WHAT: Final = {
 }
 
 COUNTERS: Final[tuple[Callable[[ModelSpec, Sequence[Binned]], Sequence[Counter]], ...]] = (
-    norm_counters,
-    repeat_counters,
+    value_counters,
     service_counters,
 )
 """To add a rate that must be counted: a function that makes its counters (most are a `counters.RowCounter`) of the spec

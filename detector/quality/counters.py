@@ -21,8 +21,6 @@ from schemas.quality import RateTiers
 
 Mask = NDArray[np.bool_]
 
-BinsOf = Callable[[int], NDArray[np.int64]]
-
 Carry = dict[str, NDArray[np.int64]]
 """What counters keep of the rows before, of one source partition: an array of fixed length by name, moved on in place
 by counting."""
@@ -38,11 +36,8 @@ class Counter(Protocol):
     def rates(self, start: int) -> Sequence[Rate]:
         """Say which rates are read off the places from ``start`` on."""
 
-    def count(self, rows: Rows, bins: BinsOf, carry: Carry) -> Mask | None:
-        """Say which rows count in each place, (width, n); None where this source has nothing to count.
-
-        ``bins`` gives the bin of each row, (n,), of a signal by its number.
-        """
+    def count(self, rows: Rows, carry: Carry) -> Mask | None:
+        """Say which rows count in each place, (width, n); None where this source has nothing to count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +67,9 @@ class RowCounter:
         places = (start,), (start + 1,)
         return [Rate(self.signal, self.family, self.tiers, *places, self.what, self.importance, self.expected)]
 
-    def count(self, rows: Rows, bins: BinsOf, carry: Carry) -> Mask | None:
-        """Count bad rows, and all that can be."""
-        found = self.check(rows)
+    def count(self, rows: Rows, carry: Carry) -> Mask | None:
+        """Count bad rows, and all that can be; a label is no row of its own."""
+        found = None if rows.source is Source.OUTCOMES else self.check(rows)
         if found is None:
             return None
         bad, asked = found
@@ -90,12 +85,9 @@ class Counters:
         There may be none.
     start
         Where their places begin in the vector.
-    of_labels
-        Whether labels are counted too, which are no rows of their own.
     """
 
-    def __init__(self, counters: Sequence[Counter], start: int, *, of_labels: bool = False) -> None:
-        self._of_labels = of_labels
+    def __init__(self, counters: Sequence[Counter], start: int) -> None:
         ends = start + np.cumsum([0, *(each.width for each in counters)])
         self._counters = [(each, int(at)) for each, at in zip(counters, ends, strict=False)]
         self.width = int(ends[-1]) - start
@@ -109,18 +101,14 @@ class Counters:
             for name, length in each.carries.items()
         }
 
-    def count(
-        self, rows: Rows, bins: BinsOf, part: NDArray[np.int64] | None, vectors: NDArray[np.int64], carry: Carry
-    ) -> None:
+    def count(self, rows: Rows, part: NDArray[np.int64] | None, vectors: NDArray[np.int64], carry: Carry) -> None:
         """Add rows, by part, to vectors (parts, width of the layout)."""
-        if rows.source is Source.OUTCOMES and not self._of_labels:
-            return
         for counter, start in self._counters:
-            found = counter.count(rows, bins, carry)
-            if found is None:
+            found = counter.count(rows, carry)
+            if found is None or not found.any():
                 continue
             where = slice(start, start + counter.width)
             if part is None:
-                vectors[0, where] += np.count_nonzero(found, axis=1)
+                vectors[0, where] += [np.count_nonzero(line) for line in found]  # faster than along an axis
             else:
                 vectors[:, where] += by_part(found.astype(np.int64), part)

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from detector.bins import LARGEST, NumberBinner
 from detector.quality.binned import Binned, quality_signal
-from detector.quality.counters import BinsOf, Carry, Counter, Mask
+from detector.quality.counters import Carry, Mask
 from detector.quality.rates import Rate
-from detector.rows import Rows
+from detector.quality.values import Block, Part, chosen
 from schemas.model_spec import ModelSpec
 from schemas.outbound import Family
-from schemas.quality import Check, NumberNorm
+from schemas.quality import Check, NumberNorm, RateTiers
 
 Floats = NDArray[np.float64]
 
@@ -77,7 +77,7 @@ def fit_norm(values: Floats) -> NumberNorm | None:
     fences = q1 - FENCE * (q3 - q1), q3 + FENCE * (q3 - q1)
     has_outliers = q1 < q3 and bool(((numbers < fences[0]) | (numbers > fences[1])).any())
     _, frequencies = np.unique(numbers, return_counts=True)
-    round_shares = {grain: float(_are_multiples(numbers, np.full(1, grain)).mean()) for grain in GRAINS}
+    round_shares = {grain: float(_are_whole(numbers * (1 / grain)).mean()) for grain in GRAINS}
     return NumberNorm(
         usual=(low, high),
         fences=fences if has_outliers else None,
@@ -87,10 +87,11 @@ def fit_norm(values: Floats) -> NumberNorm | None:
     )
 
 
-def _are_multiples(x: Floats, grain: Floats) -> Mask:
-    with np.errstate(invalid="ignore", over="ignore"):
-        ratio = x / grain
-        return np.asarray(np.abs(ratio - np.rint(ratio)) < _NEARLY)
+def _are_whole(ratio: Floats) -> Mask:
+    """Which numbers are whole; ``ratio`` is overwritten."""
+    with np.errstate(invalid="ignore"):
+        ratio -= np.rint(ratio)
+    return np.asarray(np.abs(ratio, out=ratio) < _NEARLY)
 
 
 def intervals_of_units(norm: NumberNorm, lowest: float, highest: float) -> list[tuple[float, float]]:
@@ -112,34 +113,35 @@ def intervals_of_units(norm: NumberNorm, lowest: float, highest: float) -> list[
     return [each for each in found if each[0] < each[1]]
 
 
-class NormCounter:
-    """Counts, for each of its signals that the check applies to, the values that are bad.
+class NormCheck:
+    """Marks, for each of its signals, the values that are bad.
 
     Parameters
     ----------
     check
         One of the three.
     spec
-        With quality.
+        Where the check may be left out: it is then counted, but no rate is watched.
     signals
-        Those that it applies to, all of them numbers with a norm.
+        The numbers among features and prediction.
     """
 
     carries: Mapping[str, int] = {}
 
     def __init__(self, check: Check, spec: ModelSpec, signals: Sequence[Binned]) -> None:
-        self._check, self._signals = check, tuple(signals)
-        self._tiers = spec.quality.tiers_of(check) if spec.quality is not None else None
-        self._columns = [signal.column for signal in signals]
-        norms = [cast(NumberNorm, signal.norm) for signal in signals]
-        self.width = len(signals)
-        self._whole = np.array([norm.whole for norm in norms])[:, None]
-        self._grain = np.array([norm.grain or 1.0 for norm in norms])[:, None]
-        fences = [norm.fences or (-np.inf, np.inf) for norm in norms]
-        self._low, self._high = (np.array(side)[:, None] for side in zip(*fences, strict=True))
-        self._intervals = [
-            intervals_of_units(norm, *range_of(signal)) for norm, signal in zip(norms, signals, strict=True)
-        ]
+        self._check = check
+        self._tiers = tiers_in(spec, check)
+        places = [place for place, signal in enumerate(signals) if _applies(check, signal)]
+        self._places = np.array(places, dtype=np.int64)
+        self._signals = [signals[place] for place in places]
+        self.width = len(self._signals)
+        norms = [cast(NumberNorm, signal.norm) for signal in self._signals]
+        ranges = [range_of(signal) for signal in self._signals]
+        self._whole = _upright([norm.whole for norm in norms]).astype(np.bool_)
+        self._per_grain = _upright([1 / (norm.grain or 1.0) for norm in norms])
+        sides = ranges if check is Check.UNIT else [norm.fences or (0.0, 0.0) for norm in norms]
+        self._low, self._high = (_upright([ends[side] for ends in sides]) for side in (0, 1))
+        self._intervals = [intervals_of_units(norm, *ends) for norm, ends in zip(norms, ranges, strict=True)]
 
     def rates(self, start: int) -> Sequence[Rate]:
         """One rate for each signal, among the values that are there."""
@@ -158,29 +160,25 @@ class NormCounter:
             for place, signal in enumerate(self._signals)
         ]
 
-    def count(self, rows: Rows, bins: BinsOf, carry: Carry) -> Mask | None:
-        """Count the values that are bad."""
-        x = numbers_of(rows, self._columns)
-        if x is None:
-            return None
-        if self._check is Check.OUTLIERS:
-            found = (x < self._low) | (x > self._high)
-        elif self._check is Check.PRECISION:
-            found = _are_multiples(x, self._grain) != self._whole
+    def mark(self, block: Block, carry: Carry, out: Mask) -> None:
+        """Mark the values that are bad."""
+        x = cast(Floats, chosen(block.x, self._places))
+        if self._check is Check.PRECISION:
+            np.not_equal(_are_whole(x * self._per_grain), self._whole, out=out)
         else:
-            found = np.zeros(x.shape, dtype=np.bool_)
-            for place, intervals in enumerate(self._intervals):
-                for low, high in intervals:
-                    found[place] |= (x[place] >= low) & (x[place] <= high)
-        return np.asarray(found & np.isfinite(x))
+            np.less(x, self._low, out=out)
+            out |= x > self._high
+        if not out.any():
+            return
+        out &= cast(Mask, chosen(block.finite, self._places))
+        if self._check is Check.UNIT:
+            for place in np.flatnonzero(out.any(axis=1)).tolist():
+                inside = [(x[place] >= low) & (x[place] <= high) for low, high in self._intervals[place]]
+                out[place] &= np.logical_or.reduce(inside)
 
 
-def numbers_of(rows: Rows, columns: Sequence[int]) -> Floats | None:
-    """Return columns side by side, (F, n), NaN for those that the rows do not carry; None where they carry none."""
-    picked = [rows.columns[column] for column in columns]
-    if all(column is None for column in picked):
-        return None
-    return np.array([np.full(len(rows), np.nan) if column is None else column for column in picked], dtype=np.float64)
+def _upright(values: Sequence[float]) -> Floats:
+    return np.array(values, dtype=np.float64).reshape(-1, 1)
 
 
 def range_of(signal: Binned) -> tuple[float, float]:
@@ -200,8 +198,13 @@ def _applies(check: Check, signal: Binned) -> bool:
     return bool(intervals_of_units(norm, *range_of(signal)))
 
 
-def norm_counters(spec: ModelSpec, signals: Sequence[Binned]) -> Sequence[Counter]:
-    """Make the counters that a spec asks for, each of the signals that it applies to."""
-    checks = () if spec.quality is None else spec.quality.checks
-    chosen = {check: [signal for signal in signals if _applies(check, signal)] for check in checks if check in _WHAT}
-    return [NormCounter(check, spec, found) for check, found in chosen.items() if found]
+def tiers_in(spec: ModelSpec, check: Check) -> RateTiers | None:
+    """Return the tiers of a check; None where the spec has left it out."""
+    return spec.quality.tiers_of(check) if spec.quality is not None and check in spec.quality.checks else None
+
+
+def norm_checks(spec: ModelSpec, signals: Sequence[Binned]) -> Sequence[Part]:
+    """Make the checks that a spec asks for, of the numbers that they apply to."""
+    checks = () if spec.counted is None else spec.counted.checks
+    made = [NormCheck(check, spec, signals) for check in checks if check in _WHAT]
+    return [check for check in made if check.width]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.quality.binned import Binned
-from detector.quality.counters import BinsOf, Carry, Counter, Mask
+from detector.quality.counters import Carry, Counter, Mask
 from detector.quality.rates import Rate
 from detector.rows import ANSWERED, Rows
 from schemas.model_spec import ModelSpec
@@ -50,11 +50,13 @@ class ServiceCounter:
     width = WIDTH
     carries: Mapping[str, int] = {}
 
-    def __init__(self, spec: ServiceSpec) -> None:
-        self._spec = spec
+    def __init__(self, slow_ms: float, spec: ServiceSpec | None) -> None:
+        self._slow_ms, self._spec = slow_ms, spec
 
     def rates(self, start: int) -> Sequence[Rate]:
-        """One rate for each fault."""
+        """One rate for each fault, while the spec has not left the service out."""
+        if self._spec is None:
+            return ()
         return [
             Rate(
                 service_signal(check),
@@ -68,7 +70,7 @@ class ServiceCounter:
             for check, (bad, rows, what) in PLACES.items()
         ]
 
-    def count(self, rows: Rows, bins: BinsOf, carry: Carry) -> Mask | None:
+    def count(self, rows: Rows, carry: Carry) -> Mask | None:
         """Count the rows of which something is known."""
         if rows.service is None:
             return None
@@ -79,12 +81,13 @@ class ServiceCounter:
         found[ERRORS] = status == ANSWERED.index(Answered.ERROR)
         found[TIMEOUTS] = status == ANSWERED.index(Answered.TIMEOUT)
         found[TIMED] = timed
-        found[SLOW] = timed & (latency >= self._spec.slow_ms)
+        found[SLOW] = timed & (latency >= self._slow_ms)
         which = np.flatnonzero(timed)
         found[BINS + EDGES.searchsorted(latency[which], side="right"), which] = True
         return found
 
 
 def service_counters(spec: ModelSpec, signals: Sequence[Binned]) -> Sequence[Counter]:
-    """Make the counter of a spec with a service."""
-    return () if spec.service is None else (ServiceCounter(spec.service),)
+    """Make the counter of a spec whose service is counted."""
+    slow_ms = None if spec.counted is None else spec.counted.slow_ms
+    return () if slow_ms is None else (ServiceCounter(slow_ms, spec.service),)

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.quality.counters import BinsOf, Carry, Mask
+from detector.quality.counters import Carry, Mask
 from detector.quality.rates import Rate
 from detector.rows import Rows
 from detector.rules.book import RuleBook
@@ -66,7 +66,7 @@ class RuleCounter:
             for i, rule in enumerate(self._book.rules)
         ]
 
-    def count(self, rows: Rows, bins: BinsOf, carry: Carry) -> Mask | None:
+    def count(self, rows: Rows, carry: Carry) -> Mask | None:
         """Ask the rules: (width, n)."""
         if rows.source not in self._book.sources:
             return None

@@ -18,6 +18,7 @@ from detector.quality.rates import RateReader
 from detector.rows import INVALID, Rows
 from detector.totals import RunningTotal
 from schemas.codec import decode, encode
+from schemas.model_spec import ModelSpec
 from schemas.outbound import Change, DriftEvent, DriftKind, Family, Response, Tier
 from schemas.profiles import ProfileTotal
 from schemas.quality import Check, QualitySpec
@@ -173,6 +174,23 @@ def test_the_32nd_of_a_run_is_frozen_and_all_behind_it_in_the_run() -> None:
     total = RunningTotal(LAYOUT, "predictions", 0)
     total.add(with_column(rows, AMOUNT, np.repeat(amounts(rows)[:8], 50)), 400)
     assert counted(total, "quality:frozen:amount") == [400 - 8 * 19, 8 * 19]
+
+
+def test_checks_may_be_left_out_of_a_spec_that_has_a_reference_but_not_added() -> None:
+    fewer = ModelSpec(**SPEC.model_dump() | {"quality": {"checks": ["missing"]}})
+    assert [rate.signal for rate in Layout(fewer).rates] == [
+        f"quality:missing:{name}" for name in ("amount", "age", "warmth", "plan", "prediction")
+    ]
+    assert judged_with(fewer, FAULTS["quality:missing:plan"]).firing == {"quality:missing:plan"}
+    assert ModelJudge(ModelSpec(**SPEC.model_dump() | {"quality": None})).layout.rates == ()
+    without = checked_model(quality=None).model_dump()
+    assert Layout(ModelSpec(**without | {"quality": {"checks": ["missing", "unseen"]}})).rates
+    with pytest.raises(ValueError, match=r"was not counted for quality.checks: frozen: leave that out, or run"):
+        ModelSpec(**without | {"quality": {"checks": ["frozen"]}})
+    with pytest.raises(ValueError, match="another quality"):
+        ModelSpec(**SPEC.model_dump() | {"quality": {"late_after": "5m"}})
+    with pytest.raises(ValueError, match="not counted for service"):
+        ModelSpec(**without | {"service": {}})
 
 
 def test_a_damaged_carry_is_refused() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from detector.judge import ModelJudge
 from detector.layout import Layout
-from detector.quality.service import BINS, EDGES, KNOWN, SLOW, TIMED, ServiceCounter
+from detector.quality.service import BINS, EDGES, KNOWN, SLOW, TIMED, WIDTH, ServiceCounter
 from detector.reference import freeze
 from detector.rows import ANSWERED, Rows
 from schemas.inbound import PredictionBatch, PredictionEvent
@@ -72,7 +72,7 @@ def test_each_latency_is_in_one_bin_and_those_that_are_none_in_no_bin() -> None:
     latencies = np.array([0.0, 0.125, 1.0, 99.9, 100.0, 1e9, -1.0, np.nan, np.inf])
     rows = sound_rows(len(latencies), seed=1)
     rows = replace(rows, service=np.stack([latencies, np.full(len(latencies), np.nan)], axis=1))
-    counted = ServiceCounter(ServiceSpec(slow_ms=100.0)).count(rows, lambda _: np.zeros(0, np.int64), {}).sum(axis=1)
+    counted = ServiceCounter(100.0, ServiceSpec()).count(rows, {}).sum(axis=1)
     assert (counted[KNOWN], counted[TIMED], counted[SLOW]) == (0, 6, 2)
     assert counted[BINS:].sum() == 6
     assert counted[BINS] == 1
@@ -81,8 +81,7 @@ def test_each_latency_is_in_one_bin_and_those_that_are_none_in_no_bin() -> None:
 
 def test_rows_of_which_nothing_is_known_count_nothing() -> None:
     layout = Layout(SPEC)
-    width = ServiceCounter(ServiceSpec()).width
-    assert not sum(layout.count(sound_rows(10, seed=1)).parts.values())[-width:].any()
+    assert not sum(layout.count(sound_rows(10, seed=1)).parts.values())[-WIDTH:].any()
 
 
 # ---------------------------------------------------------------------------------------------------- on the wire
