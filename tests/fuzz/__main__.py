@@ -28,16 +28,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="look for inputs that break reading")
     parser.add_argument("--minutes", type=float, default=5.0, help="all targets together")
     parser.add_argument("--only", choices=("events", "expressions", "specs"), help="this target alone")
+    parser.add_argument("--keep", type=int, default=0, metavar="N", help="also keep so many inputs of each target that "
+                        "went where none had gone before, the shortest")  # fmt: skip
     parser.add_argument("--child", nargs=2, metavar=("TARGET", "FOLDER"), help=argparse.SUPPRESS)
     chosen, rest = parser.parse_known_args(arguments)
     if chosen.child:
         _fuzz(*chosen.child, rest)
     names = [chosen.only] if chosen.only else ["events", "expressions", "specs"]
-    return max(_watch(name, 60 * chosen.minutes / len(names)) for name in names)
+    return max(_watch(name, 60 * chosen.minutes / len(names), chosen.keep) for name in names)
 
 
-def _watch(name: str, seconds: float) -> int:
+def _watch(name: str, seconds: float, keep: int) -> int:
     """Fuzz one target in a process of its own, which ends with the first finding."""
+    CORPUS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"driftline-fuzz-{name}-") as folder:
         limits = [f"-max_total_time={seconds:.0f}", f"-max_len={LONGEST}", f"-rss_limit_mb={MOST_MIB}",
                   f"-timeout={SLOWEST_S}", f"-artifact_prefix={folder}/found-", "-print_final_stats=1"]  # fmt: skip
@@ -45,15 +48,21 @@ def _watch(name: str, seconds: float) -> int:
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         shown = [line for line in done.stderr.splitlines() if line.startswith(("stat::", "Done"))]
         print(f"{name}: {'; '.join(' '.join(line.split()) for line in shown)}")
-        found = sorted(Path(folder).glob("found-*"))
-        for path in found:
-            data = path.read_bytes()
-            kept = CORPUS / f"{name}-{hashlib.sha256(data).hexdigest()[:12]}"
-            kept.write_bytes(data)
-            print(f"  found {kept}")
+        for path in sorted(Path(folder).glob("found-*")):
+            print(f"  found {_kept(name, path)}")
+        new = [path for path in (Path(folder) / "inputs").glob("*") if "-" not in path.name]
+        for path in sorted(new, key=lambda path: (path.stat().st_size, path.name))[:keep]:
+            _kept(name, path)
         if done.returncode:
             print(done.stderr[-4_000:])
         return int(bool(done.returncode))
+
+
+def _kept(name: str, path: Path) -> Path:
+    data = path.read_bytes()
+    kept = CORPUS / f"{name}-{hashlib.sha256(data).hexdigest()[:12]}"
+    kept.write_bytes(data)
+    return kept
 
 
 def _fuzz(name: str, folder: str, options: list[str]) -> None:
