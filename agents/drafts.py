@@ -19,6 +19,7 @@ from detector.layout import Layout
 from detector.reference import freeze
 from detector.rows import Column, Rows
 from schemas.model_spec import ColumnNames, FrozenReference, ModelSpec, Task
+from schemas.segments import PAIR
 
 SAMPLE_ROWS: Final = 50_000
 """From so many rows at the head of the file, types are guessed."""
@@ -75,6 +76,7 @@ def draft_spec(
     """
     file = DataFile(path)
     file.require(list(exclude), "column")
+    file.require(list((fields or {}).get("segments", {}).get("fields", ())), "column for segments")
     sample = {name: values for name, values in file.sample(SAMPLE_ROWS).items() if name not in exclude}
     try:
         spec, notes = infer_spec(
@@ -103,6 +105,14 @@ def draft_spec(
         more.append(f"the positive class was predicted from a score of {threshold:g} on: see `outcomes.threshold`")
     more += _broken(spec)
     return Draft(spec, cast(FrozenReference, spec.reference.frozen), (*notes, *reader.notes, *more))
+
+
+def segments_of(asked: Sequence[str]) -> dict[str, Any]:
+    """Read what rows are to be broken down by, columns and pairs as ``a+b``, as the ``segments`` of a spec."""
+    pairs = [tuple(each.split(PAIR)) for each in asked if each.count(PAIR) == 1]
+    single = [each for each in asked if each.count(PAIR) != 1]
+    fields = dict.fromkeys([*single, *(name for pair in pairs for name in pair)])
+    return {"fields": tuple(fields), "pairs": tuple(pairs)}
 
 
 def _broken(spec: ModelSpec) -> list[str]:

@@ -23,9 +23,12 @@ from pydantic import ValidationError
 
 from agents.errors import BrokerError, DeliveryError, OperatorError
 from agents.log_reader import LogReader
+from agents.seals import seal_of
+from agents.statelog import open_record, report_damage
 from agents.tasks import end_tasks
 from detector.layout import Layout
 from detector.reference_rows import decode_reference
+from detector.state import StateError
 from schemas import codec
 from schemas.model_spec import ModelSpec
 from schemas.topics import TOPICS
@@ -247,12 +250,20 @@ class Registry:
             raise BrokerError(f"topic {self._topic} was not read up to offset {offset} within {limit:g} s") from None
 
     def admit(self, record: ConsumerRecord) -> None:
-        """Take in one record of the topic; one that is no spec is reported and passed over."""
+        """Take in one record of the topic; one that is no spec, or damaged, is reported and passed over.
+
+        Raises
+        ------
+        NewerFormatError
+            A newer release wrote it: the worker must end.
+        """
         try:
             if record.value is None:
                 self._withdraw((record.key or b"").decode())
             else:
-                self._add(codec.decode(ModelSpec, record.value), record.offset)
+                self._add(codec.decode(ModelSpec, open_record(record)), record.offset)
+        except StateError as error:
+            report_damage(self._metrics, record, error)
         except (ValidationError, ValueError, ArithmeticError, LookupError) as error:
             log.error("a record of the models topic is no model spec", offset=record.offset, why=str(error))
 
@@ -340,7 +351,7 @@ class Registry:
                     value,
                     key=f"{spec.model}/{spec.version}/{spec.hash}".encode(),
                     partition=0,
-                    headers=codec.headers(spec, source=SOURCE),
+                    headers=[*codec.headers(spec, source=SOURCE), *seal_of(value)],
                 )
         except KafkaError as error:
             raise DeliveryError(f"the spec was not accepted by the broker: {error!r}") from error

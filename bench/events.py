@@ -24,12 +24,15 @@ from schemas.model_spec import (
     Task,
 )
 from schemas.quality import QualitySpec, ServiceSpec
+from schemas.segments import SegmentSpec
 
 VERSION: Final = "1"
 EVENT_BYTES: Final = 650
 VALIDATION: Final[dict[str, Any]] = {"quality": QualitySpec(), "service": ServiceSpec()}
 """Fields of a spec with everything that validation offers."""
 REFERENCE_ROWS: Final = 2_000
+SEGMENT_VALUES: Final = 12
+"""Values of a field, each half as frequent again as the next: ten of them are segments."""
 VARIANTS: Final = 500
 """Different events of a model; they are repeated, each time with a time of its own."""
 
@@ -46,6 +49,13 @@ class Shape:
     models: int = 1
     rows_per_event: int = 1
     event_bytes: int = EVENT_BYTES
+    segments: int = 0
+    """Fields by which rows are broken down, of `SEGMENT_VALUES` values each."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of these fields."""
+        return tuple(f"field_{index}" for index in range(self.segments))
 
 
 def model_name(index: int) -> str:
@@ -76,16 +86,18 @@ def _spec(shape: Shape, index: int, **fields: Any) -> ModelSpec:
         task=Task.BINARY,
         features=features,
         prediction=PredictionSpec(output=Output.SCORE),
+        segments=SegmentSpec(fields=shape.fields) if shape.segments else None,
         **fields,
     )
     rng = np.random.default_rng([7, index])
     columns = [*_features(rng, REFERENCE_ROWS, shape.features, 0.0).T, rng.random(REFERENCE_ROWS)]
+    values = [_segments(rng, REFERENCE_ROWS) for _ in shape.fields]
     rows = Rows(
         Source.PREDICTIONS,
         np.arange(REFERENCE_ROWS),
         np.full(REFERENCE_ROWS, 1.7e9),
         np.zeros(REFERENCE_ROWS, dtype=np.int8),
-        tuple(np.ascontiguousarray(column) for column in columns),
+        (*(np.ascontiguousarray(column) for column in columns), *values),
     )
     return freeze(spec, rows, origin="bench")
 
@@ -114,6 +126,11 @@ def _features(rng: np.random.Generator, rows: int, features: int, shift: float) 
     values = rng.normal(size=(rows, features))
     values[:, 0] += shift
     return values.round(6)
+
+
+def _segments(rng: np.random.Generator, rows: int) -> list[str | None]:
+    weights = 1.5 ** -np.arange(SEGMENT_VALUES)
+    return [f"value {each}" for each in rng.choice(SEGMENT_VALUES, size=rows, p=weights / weights.sum()).tolist()]
 
 
 class EventSource:
@@ -146,6 +163,9 @@ def _variants(shape: Shape, model: int, shift: float) -> Iterator[tuple[bytes, b
         values = _features(rng, rows, shape.features, shift)
         scores = rng.random(rows).round(6).tolist()
         event: dict[str, Any] = {"model": model_name(model), "version": VERSION, "time": _TIME, "stage": "production"}
+        if shape.segments:
+            columns = {name: _segments(rng, rows) for name in shape.fields}
+            event["segments"] = {name: each[0] if rows == 1 else each for name, each in columns.items()}
         if rows == 1:
             event |= {"prediction_id": _ID, "features": dict(zip(names, values[0].tolist(), strict=True))}
             event |= {"score": scores[0]}

@@ -1,5 +1,8 @@
 """From a false-alarm budget to thresholds, and what they mean for what can be found.
 
+Where rows are broken down, half of the false alarms are for the segments, all their signals together, so that the whole
+pays log 2 for them.
+
 The budget allows ``count`` false alarms in ``per``. Each of S signals may be wrong at each of the period's T steps, so
 that an alarm asks for evidence of ``log(T S / count)`` nats: the union bound over signals of an e-detector whose mean
 time to a false alarm is its threshold (``detector.sequential``). Where faults of the data or of the service are watched
@@ -23,9 +26,10 @@ import numpy as np
 
 from detector.evidence import LEARNING_NATS, EvidenceEngine
 from detector.expectation import WHOLE
-from detector.explain import score_name, watched, watched_by_family
+from detector.explain import score_name, watched_by_family, watched_in_whole
 from detector.layout import Layout
 from detector.reference import baselines
+from detector.segments.table import signals_in_segments
 from detector.sequential import log_threshold
 from detector.steps import steps_in
 from schemas.model_spec import ModelSpec
@@ -44,12 +48,17 @@ class Budget:
     steps: float
     """At most so many in the period."""
     signals: int
+    """Of the whole."""
     threshold: float
     """Nats, of each signal of drift."""
     by_family: Mapping[Family, int]
-    """Signals of each family that is watched."""
+    """Signals of each family that is watched, segments' apart."""
     thresholds: Mapping[Family, float]
     """Nats, of each of its signals."""
+    segment_signals: int = 0
+    """Of all segments together."""
+    segment_threshold: float | None = None
+    """Nats, of each of those; None where nothing is broken down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +88,30 @@ class SignalReach:
 
 def budget_of(spec: ModelSpec) -> Budget:
     """Derive the threshold from a spec's budget."""
-    allowed, signals = spec.false_alarms, watched(spec)
+    allowed, signals, in_segments = spec.false_alarms, watched_in_whole(spec), signals_in_segments(spec)
     steps = steps_in(allowed.per, spec.steps)
     period = allowed.per.total_seconds()
     families = watched_by_family(spec)
+    count = allowed.count / len(families)
+    of_drift = count / 2 if in_segments else count
     thresholds = {
-        family: log_threshold(period, period / steps, len(families) * own, allowed.count)
+        family: log_threshold(period, period / steps, own, of_drift if family is Family.DRIFT else count)
         for family, own in families.items()
     }
-    return Budget(allowed.count, allowed.per, steps, signals, thresholds[Family.DRIFT], families, thresholds)
+    of_segments = log_threshold(period, period / steps, in_segments, of_drift) if in_segments else None
+    drift = thresholds[Family.DRIFT]
+    return Budget(allowed.count, allowed.per, steps, signals, drift, families, thresholds, in_segments, of_segments)
 
 
 def threshold_of(spec: ModelSpec, family: Family = Family.DRIFT) -> float:
     """Evidence in nats that the false-alarm budget of a spec asks of each signal of a family."""
     return budget_of(spec).thresholds[family]
+
+
+def segment_threshold_of(spec: ModelSpec) -> float:
+    """Evidence in nats that it asks of each signal of a segment; infinite where nothing is broken down."""
+    threshold = budget_of(spec).segment_threshold
+    return math.inf if threshold is None else threshold
 
 
 def reach_of(spec: ModelSpec) -> Sequence[SignalReach]:

@@ -18,6 +18,7 @@ from detector.layout import Layout
 from detector.readings import SignalBaseline, SignalReading
 from detector.reference import loss_of_signal
 from detector.scores import measure, psi_terms
+from detector.segments.table import signals_in_segments
 from schemas.model_spec import (
     CONCEPT,
     ESTIMATED_PERFORMANCE,
@@ -72,12 +73,17 @@ def importances(spec: ModelSpec) -> dict[str, float]:
 
 
 def watched(spec: ModelSpec) -> int:
-    """How many signals, surrogates', rates and limits among them, are watched: what the budget is split over."""
+    """How many signals, rates and segments' among them, are watched."""
+    return watched_in_whole(spec) + signals_in_segments(spec)
+
+
+def watched_in_whole(spec: ModelSpec) -> int:
+    """How many of them are not of a single segment."""
     return sum(watched_by_family(spec).values())
 
 
 def watched_by_family(spec: ModelSpec) -> dict[Family, int]:
-    """How many signals each family of incidents has; a family without one is left out."""
+    """How many of those each family of incidents has; a family without one is left out."""
     limits = len(spec.outcomes.limits) if spec.outcomes is not None else 0
     drift = len(spec.signals) + len(spec.surrogate_signals) + limits
     rates = Counter(rate.family for rate in Layout(spec).rates) if spec.reference.frozen is not None else {}
@@ -242,7 +248,8 @@ def summarise(
 def _named(verdict: SignalVerdict, bins: NumberBins | CategoryBins | None) -> str:
     signal = verdict.signal.removeprefix(feature_signal(""))
     said = f", alarm of {verdict.detector}" if verdict.detector is not None else ""
-    return f"{signal} ({shown_score(verdict)}, {headline(bins, verdict)}{said})"
+    where = f" in {verdict.segment}" if verdict.segment is not None else ""
+    return f"{signal}{where} ({shown_score(verdict)}, {headline(bins, verdict)}{said})"
 
 
 def shown_score(verdict: SignalVerdict) -> str:

@@ -42,8 +42,10 @@ class _Fence:
     profile: Profile
     uncounted: tuple[OffsetRange, ...] = ()
     invalid: dict[str, int] | None = None
+    carry: str | None = None
+    """What counters keep of the rows before, as the total has it."""
     examples: tuple[tuple[int, ...], ...] = ()
-    """Of each rule: offsets of the records that broke it last."""
+    """Of each rule: offsets of the records that broke it last; read off the carry."""
     shapes: ShapeTally | None = None
 
 
@@ -82,7 +84,7 @@ class ModelJudge:
             return []
         continues = fence is not None and fence.incarnation == total.incarnation
         like = fence.profile if fence is not None else None
-        profile = Profile.decode_parts(total.parts, self.layout.width, like=like)
+        profile = Profile.decode_parts(total.parts, self.layout.width, like, self.layout.segment_width)
         difference = profile.subtract(fence.profile) if fence is not None and continues else profile
         from_offset = fence.next_offset if fence is not None and continues else total.started_at
         self._fences[key] = _Fence(
@@ -92,6 +94,7 @@ class ModelJudge:
             profile,
             total.uncounted,
             dict(total.invalid),
+            total.carry,
             examples_in(read_carry(total.carry, self.layout)),
             total.shapes,
         )
@@ -105,6 +108,7 @@ class ModelJudge:
         sampled = {} if total.sample is None else tables_by_stage(self.layout, total.sample, from_offset)
         for stage in sorted(stages):
             parts = {phase: vector for (of, phase), vector in difference.parts.items() if of is stage}
+            segments = {number: vector for (of, number), vector in difference.segments.items() if of is stage}
             rows = sum(self.layout.row_count(vector) for vector in parts.values())
             if rows == 0:
                 continue
@@ -116,7 +120,8 @@ class ModelJudge:
                 rows=rows,
             )
             time = total.time.timestamp() if total.time is not None else None
-            events += self._monitor(stage).observe(PaneCounts(pane, parts, time, sampled.get(stage)), self.offsets)
+            counts = PaneCounts(pane, parts, time, sampled.get(stage), segments)
+            events += self._monitor(stage).observe(counts, self.offsets)
         return events
 
     def _watch_schema(self, total: ProfileTotal, before: ShapeTally | None, from_offset: int) -> None:
@@ -232,6 +237,28 @@ class ModelJudge:
                     whole += vector
         return whole
 
+    def copy_of(self, topic: str, partition: int) -> ProfileTotal | None:
+        """The last total of a source partition that was folded in: what its counting can go on from; None: none was."""
+        fence = self._fences.get((topic, partition))
+        if fence is None:
+            return None
+        return ProfileTotal(
+            model=self.spec.model,
+            version=self.spec.version,
+            spec_hash=self.layout.spec_hash,
+            topic=topic,
+            partition=partition,
+            incarnation=fence.incarnation,
+            started_at=fence.started_at,
+            next_offset=fence.next_offset,
+            rows=sum(map(self.layout.row_count, fence.profile.parts.values())),
+            parts=fence.profile.encode_parts(),
+            invalid=fence.invalid or {},
+            uncounted=fence.uncounted,
+            carry=fence.carry,
+            shapes=fence.shapes,
+        )
+
     @property
     def position(self) -> int:
         """How far the judge has come: the number of records folded in, over all partitions and incarnations."""
@@ -249,7 +276,7 @@ class ModelJudge:
                 "profile": fence.profile.encode(),
                 "uncounted": [gap.model_dump() for gap in fence.uncounted],
                 "invalid": fence.invalid or {},
-                "examples": [list(each) for each in fence.examples],
+                "carry": fence.carry,
                 "shapes": fence.shapes and fence.shapes.model_dump(mode="json"),
             }
             for (topic, partition), fence in sorted(self._fences.items())
@@ -277,10 +304,11 @@ class ModelJudge:
                 fence["incarnation"],
                 fence["started_at"],
                 fence["next_offset"],
-                Profile.decode(fence["profile"], judge.layout.width),
+                Profile.decode(fence["profile"], judge.layout.width, judge.layout.segment_width),
                 tuple(OffsetRange(**gap) for gap in fence["uncounted"]),
                 fence["invalid"],
-                tuple(tuple(each) for each in fence.get("examples", ())),
+                fence.get("carry"),
+                examples_in(read_carry(fence.get("carry"), judge.layout)),
                 ShapeTally(**fence["shapes"]) if fence.get("shapes") else None,
             )
         if "schema" in state:

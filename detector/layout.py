@@ -8,6 +8,8 @@ One int64 vector holds everything that is counted of rows, in this order::
 The third and the lags of labels (``detector.lags``) are there only where the spec has outcomes, and pairs
 (``detector.pairs``) where it has predictions too; counters (``detector.quality.counters``) where it asks for checks
 that no bin tells, and rules (``detector.rules``) where it has some.
+Where the rows are broken down, a segment has a vector of its own, the head of this one up to the last signal that rows
+or labels carry, and no phase (``detector.segments``).
 Bins stand in the order of ``detector.bins``. Sums and squares are those of the number signals, in integers so that
 totals subtract exactly: with z = (x - center) / scale of the reference, clipped to the feature's bounds and to
 4,096 scales, a sum adds rint(z 2^20) and a square rint(z 2^8)^2. Missing and invalid values add nothing.
@@ -18,7 +20,7 @@ totals subtract exactly: with z = (x - center) / scale of the reference, clipped
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Final, cast
 
 import numpy as np
@@ -30,7 +32,7 @@ from detector.counting import SQUARE_UNIT, SUM_UNIT, NumberSignal, NumberSignals
 from detector.estimation import ExpectedLoss
 from detector.lags import LabelArrivals
 from detector.pairs import PairCounts
-from detector.profile import PartKey, Profile, Vector
+from detector.profile import PartKey, Profile, SegmentKey, Vector
 from detector.quality.binned import Binned
 from detector.quality.checks import bin_rates, counters_of, watched_apart
 from detector.quality.counters import Carry, Counters
@@ -38,7 +40,9 @@ from detector.rows import STAGES, Column, Rows, Source
 from detector.rules.counter import PLACES, RuleCounter
 from detector.score_bins import score_bins
 from detector.season import Season
-from schemas.model_spec import ModelSpec, feature_signal, performance_signal
+from detector.segments.counting import SegmentCounter
+from detector.segments.table import SegmentTable, check_size
+from schemas.model_spec import ESTIMATED_PERFORMANCE, ModelSpec, feature_signal, performance_signal
 from schemas.performance import CONDITIONAL
 
 Floats = NDArray[np.float64]
@@ -47,6 +51,7 @@ Ints = NDArray[np.int64]
 ROWS_AT: Final = {Source.FEATURES: 0, Source.PREDICTIONS: 1, Source.OUTCOMES: 2}
 """Where the rows of each source stand."""
 
+_CONDITIONAL: Final = frozenset(performance_signal(loss) for loss in CONDITIONAL)
 BLOCK_CELLS: Final = 32_768
 """Values counted at once: they stay in the processor's cache."""
 MIN_BLOCK_ROWS: Final = 256
@@ -61,6 +66,9 @@ class Layout:
     ----------
     spec
         A spec with a frozen reference.
+    counted
+        Numbers of the segments that are counted; None: all. What is counted from which offset on must be the same for
+        whoever continues a total (docs/decisions/0017).
 
     Attributes
     ----------
@@ -78,14 +86,18 @@ class Layout:
         Where pairs of predictions and labels are counted.
     rates
         What is read of faults: of the data and of the service.
+    segments
+        By what rows are broken down; None: by nothing.
+    segment_width
+        Length of a segment's vector; 0 without segments.
 
     Raises
     ------
     ValueError
-        If the spec has no frozen reference, or bins whose edges are none.
+        If the spec has no frozen reference, bins whose edges are none, or more segments than can be judged.
     """
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, *, counted: Container[int] | None = None) -> None:
         frozen = spec.reference.frozen
         if frozen is None:
             raise ValueError(f"{spec.model} {spec.version} has no reference yet: nothing can be counted")
@@ -102,9 +114,9 @@ class Layout:
         self.expected = None if calibration is None else ExpectedLoss(spec, calibration, self.binners)
         self.pairs = PairCounts(spec, self.slices[-1].stop + 2 * len(numbers), self.expected)
         self.width = self.pairs.start + self.pairs.width
-        conditional = {performance_signal(loss): (-2,) for loss in CONDITIONAL}
+        conditional = dict.fromkeys(_CONDITIONAL, (-2,))
         apart = dict.fromkeys(self.signals[: self._watched], watched_apart(spec))
-        self._uncompared = {
+        self._uncompared: dict[int, list[int]] = {
             i: list(bins) for i, signal in enumerate(self.signals) if (bins := (conditional | apart).get(signal))
         }
         self._lags: slice | None = None
@@ -124,6 +136,13 @@ class Layout:
         self.rates = (*bin_rates(spec, binned), *self._counters.rates, *self._rules.rates)
         self._invalid_at = np.array([where.stop - 1 for where in self.slices])
         self._season = Season(spec.seasonality, spec.timezone)
+        self.segments = SegmentTable.of(spec)
+        self.segment_width = 0
+        self._by_segment: SegmentCounter | None = None
+        if self.segments is not None:
+            check_size(self.segments, [binner.width for binner in self.binners])
+            self.segment_width = self.slices[self.segments.signals[-1]].stop
+            self._by_segment = SegmentCounter(self.segments, self.slices, self.binners, counted)
 
     def _number(self, signal: int, place: int, numbers: int) -> NumberSignal:
         moments = self.slices[-1].stop
@@ -172,15 +191,17 @@ class Layout:
 
         ``group`` (n,) is 0 to the number of groups less one, and each has a row; ``carry`` as in `count`.
         """
-        return self._vectors(rows, group, int(group.max()) + 1, carry)
+        return self._vectors(rows, group, int(group.max()) + 1, carry)[0]
 
     def _count_block(self, rows: Rows, carry: Carry) -> Profile:
         keys, part = self._parts(rows)
-        vectors = self._vectors(rows, part, len(keys), carry)
-        return Profile({key: vectors[i].copy() for i, key in enumerate(keys)})
+        vectors, by_segment = self._vectors(rows, part, len(keys), carry)
+        return Profile({key: vectors[i].copy() for i, key in enumerate(keys)}, by_segment)
 
-    def _vectors(self, rows: Rows, part: Ints | None, parts: int, carry: Carry) -> Vector:
-        """Count rows by part, (parts, width); None where there is but one part."""
+    def _vectors(
+        self, rows: Rows, part: Ints | None, parts: int, carry: Carry
+    ) -> tuple[Vector, Mapping[SegmentKey, Vector]]:
+        """Count rows by part, (parts, width), None where there is but one; and by segment, whatever their part."""
         carried = [i for i, column in enumerate(rows.columns) if column is not None]
         numbers = tuple(i for i in carried if i in self._numbers)
         others = [i for i in carried if i not in self._numbers]
@@ -195,6 +216,9 @@ class Layout:
         for line, i in enumerate(others, start=len(numbers)):
             np.add(self.binners[i].index(cast(Column, rows.columns[i])), self.slices[i].start, out=places[line])
         expects = self.expected is not None and {self.expected.answer, *self.expected.features} <= set(carried)
+        by_segment: dict[SegmentKey, Vector] = {}
+        if self._by_segment is not None:
+            by_segment = self._by_segment.count(rows, ROWS_AT[rows.source], (*numbers, *others), places)
         if part is not None:
             places += part * self.width
         vectors = np.bincount(places.ravel(), minlength=parts * self.width).reshape(parts, self.width)
@@ -213,7 +237,7 @@ class Layout:
             vectors[:, self._lags] = lags.count_lags(rows, part, parts)
         self._counters.count(rows, part, vectors, carry)
         self._rules.count(rows, part, vectors, carry)
-        return vectors
+        return vectors, by_segment
 
     def _count_expected(self, rows: Rows, places: dict[int, Ints], part: Ints | None, vectors: Vector) -> None:
         """Count the losses to expect of predictions, as the signal that they are, and predictions by their score.
@@ -226,7 +250,7 @@ class Layout:
         fine = score_bins(cast(Floats, prediction)) if self.expected.is_score else None
         shift = 0 if part is None else part * self.width
         x = self.expected.of(prediction, lambda i: places[i] - shift - self.slices[i].start, fine=fine)[None, :]
-        alone, void = self._count_together((len(self.signals) - 1,)), np.isnan(x)
+        alone, void = self._count_together((self.signals.index(ESTIMATED_PERFORMANCE),)), np.isnan(x)
         at = np.empty(x.shape, dtype=np.int64)
         alone.places(x, void, out=at)
         at += shift
@@ -278,10 +302,11 @@ class Layout:
             item = (rule.name, rule.expression)
             places.append(counted.index(item) if item in counted else None)
         base = self.width - PLACES * len(places)
-        profile = Profile.decode(frozen.profile, base + PLACES * len(counted))
+        profile = Profile.decode(frozen.profile, base + PLACES * len(counted), self.segment_width)
         if places == list(range(len(counted))):
             return profile
-        return Profile({key: _moved(vector, base, places) for key, vector in profile.parts.items()})
+        moved = {key: _moved(vector, base, places) for key, vector in profile.parts.items()}
+        return Profile(moved, profile.segments)
 
     def rule_counts(self, vector: Vector) -> Vector:
         """Rows that break each rule, keep it, or leave it open: (rules, 3)."""
@@ -326,6 +351,18 @@ class Layout:
         for signal, bins in self._uncompared.items():
             counts[signal] = counts[signal].copy()
             counts[signal][bins] = 0
+        return counts
+
+    def uncompared(self, signal: int) -> Sequence[int]:
+        """Bins of a signal, counted from the end, that are left out where it is compared (``signal_counts``)."""
+        return self._uncompared.get(signal, ())
+
+    def segment_counts(self, vector: Vector) -> list[Vector]:
+        """Rows of a segment in each bin, by signal that is judged in segments; as ``signal_counts`` counts them."""
+        counts = []
+        for signal in () if self.segments is None else self.segments.signals:
+            counts.append(vector[self.slices[signal]].copy())
+            counts[-1][list(self.uncompared(signal))] = 0
         return counts
 
     def mean(self, vector: Vector, signal: int) -> float | None:

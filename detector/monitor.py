@@ -17,24 +17,27 @@ from typing import Any, Final
 from detector.budget import budget_of
 from detector.chosen import ChosenDetectors
 from detector.evidence import EvidenceEngine
-from detector.explain import explain, importances, summarise, surely_drifted, watched_by_family
+from detector.explain import explain, importances, summarise, surely_drifted
 from detector.incidents import IncidentChange, Incidents, Member, Watched
 from detector.layout import Layout
 from detector.limits import Limits
 from detector.means import RecentMeans
-from detector.onsets import Mark, Onsets
+from detector.onsets import Mark, Onsets, earliest
 from detector.quality.service_report import ServiceReport
 from detector.quality.watch import RateWatch
 from detector.readings import SignalReading
 from detector.recent import HALF_LIVES
 from detector.reference import baselines
 from detector.reports import PerformanceReport
+from detector.segments.diagnosis import with_mix
+from detector.segments.watch import segment_watch
 from detector.steps import OpenStep, PaneCounts, StepClock
 from detector.surrogates.signals import SurrogateSignals
 from detector.tiers import Tiers
 from schemas.model_spec import ModelSpec, OffsetRange, Stage, performance_signal
 from schemas.outbound import (
     Change,
+    Diagnosis,
     DriftEvent,
     DriftKind,
     Family,
@@ -90,7 +93,8 @@ class Monitor:
         self._spec, self._layout, self._stage = spec, layout, stage
         self._references = references = baselines(spec, layout)
         budget = budget_of(spec)
-        self._threshold, self._watched = budget.threshold, watched_by_family(spec)
+        self._threshold, self._watched = budget.threshold, dict(budget.by_family)
+        self._watched[Family.DRIFT] += budget.segment_signals
         self._open_step = OpenStep()
         self._clock = StepClock(spec.steps)
         self._engine = EvidenceEngine(references, log_threshold=self._threshold)
@@ -104,11 +108,14 @@ class Monitor:
         scope = f"{spec.model}/{spec.version}/{stage}/{layout.spec_hash}"
         weights = importances(spec)
         self._limits = Limits(layout, log_threshold=self._threshold)
+        self._segments = segment_watch(spec, layout, references)
         self._report = PerformanceReport(layout)
         self._service = ServiceReport(layout)
         self._measured: tuple[MetricStatus, ...] | None = None
         members = [Watched(each.name, weights[each.name], each.opens) for each in watched_for]
         members += [Watched(name) for name in self._limits.names]
+        self._in_whole = len(members)
+        members += self._segments.watched() if self._segments is not None else []
         self._incidents = Incidents(scope, Family.DRIFT, members)
         self._faults = {
             family: RateWatch(layout, family, scope, log_threshold=budget.thresholds[family])
@@ -134,8 +141,11 @@ class Monitor:
         if not self._clock.closes(self._layout.step_rows(self._open_step.whole)):
             return []
         step = self._close()
+        now = Mark(self._clock.now, offsets)
         self._judge(step)
-        return [self._emit(change, offsets) for change in self._decide(Mark(self._clock.now, offsets))]
+        if self._segments is not None:
+            self._segments.step(step, now)
+        return [self._emit(change, offsets) for change in self._decide(now)]
 
     # ---------------------------------------------------------------------------- the five stations of the path
 
@@ -190,18 +200,27 @@ class Monitor:
                 continue
             self._engine.reset(index, above=tier.rank)
             self._chosen.reset(index)
-        limits = self._limits.readings()
+        tiers = [*self._tiers.current, *(limit.tier for limit in self._limits.readings())]
+        readings = [*self._readings, *self._limits.signals()]
+        if self._segments is not None:
+            tiers += self._segments.tiers(tiers)
+            readings += self._segments.readings
         change = self._incidents.update(
-            [*self._tiers.current, *(limit.tier for limit in limits)],
-            [*self._readings, *self._limits.signals()],
+            tiers,
+            readings,
             step=self._judged_steps,
             moment=moment,
             time=math.nan if now.time is None else now.time,
         )
         if change is not None and change.change is Change.OPENED:
-            names = {member.name for member in change.incident.members} & set(self._layout.signals)
-            self._onset = self._onsets.earliest(sorted(names)) if names else now
+            self._onset = self._onset_of(sorted(member.name for member in change.incident.members), now)
         return change
+
+    def _onset_of(self, members: Sequence[str], now: Mark) -> Mark:
+        """Say where the first change among an incident's members began."""
+        known = [self._onsets, *([] if self._segments is None else [self._segments.onsets])]
+        named = [(onsets, [name for name in members if name in onsets.marks]) for onsets in known]
+        return earliest([onsets.earliest(names) for onsets, names in named if names], otherwise=now)
 
     def _emit(self, change: IncidentChange, offsets: tuple[OffsetRange, ...]) -> DriftEvent:
         """Say what happened, with everything that is needed to understand and to recompute it."""
@@ -238,7 +257,7 @@ class Monitor:
             signals=verdicts,
             signals_watched=watched,
             performance=self._metrics() if any(v.kind is DriftKind.PERFORMANCE for v in verdicts) else (),
-            diagnosis=None if faults is not None else self._surrogates.diagnosis(verdicts, self._readings),
+            diagnosis=self._diagnosis(verdicts) if faults is None else None,
             surely_drifted=surely_drifted(self._readings, self._threshold) if faults is None else faults.sure(),
             lineage=Lineage(
                 spec_hash=self._layout.spec_hash,
@@ -252,7 +271,16 @@ class Monitor:
         """Put all readings in their order: the engine's, or River's detectors' in their place, then the surrogates'."""
         return [*self._chosen.overlay(readings), *self._surrogates.readings]
 
+    def _diagnosis(self, verdicts: Sequence[SignalVerdict]) -> Diagnosis | None:
+        """Say which drift it is, as far as surrogates and segments can tell."""
+        diagnosis = self._surrogates.diagnosis(verdicts, self._readings)
+        if self._segments is None:
+            return diagnosis
+        return with_mix(diagnosis, self._segments, self._layout.signals, verdicts, self._readings)
+
     def _verdict(self, member: Member) -> SignalVerdict:
+        if self._segments is not None and member.index >= self._in_whole:
+            return self._segments.verdict(member.index - self._in_whole, member)
         if member.name in self._limits.names:
             return self._limits.verdict(member)
         if member.index >= len(self._references):
@@ -301,7 +329,9 @@ class Monitor:
                 for reading, tier in zip(self._readings, self._tiers.current, strict=True)
             )
             + self._limits.statuses()
+            + (self._segments.statuses() if self._segments is not None else ())
             + tuple(status for faults in self._faults.values() for status in faults.statuses()),
+            "segments": self._segments.standing(self._readings) if self._segments is not None else (),
             "performance": self._metrics(),
             "service": self._service.status(),
         }
@@ -318,7 +348,9 @@ class Monitor:
 
     def state(self) -> dict[str, Any]:
         """Everything a successor needs, for ``detector.state``."""
+        by_segment = {} if self._segments is None else {"segments": self._segments.state()}
         return {
+            **by_segment,
             "open_step": self._open_step.state(),
             "clock": self._clock.state(),
             "engine": self._engine.state(),
@@ -349,6 +381,8 @@ class Monitor:
         self._limits.restore(state.get("limits", {}))
         self._report.restore(state.get("report", {}))
         self._service.restore(state.get("service", {}))
+        if self._segments is not None:
+            self._segments.restore(state["segments"])
         self._measured = None
         self._means.restore(state["means"])
         self._onsets.restore(state["onsets"])

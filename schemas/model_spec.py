@@ -19,6 +19,7 @@ from schemas.detectors import MOST_DETECTORS, ZEROS_AND_ONES, DetectorSpec
 from schemas.performance import BASIC_LOSS, LOSSES_OF, METRICS_OF, RATES, Calibration, Loss, OutcomeSpec
 from schemas.quality import Counted, NumberNorm, QualitySpec, ServiceSpec
 from schemas.rules import MOST_RULES, CheckedRule, RuleSpec, checked_rules, fields_of
+from schemas.segments import SegmentSpec, segment_signal
 
 PREDICTION = "prediction"
 """The name of the signal that watches what the model answers."""
@@ -38,11 +39,11 @@ MULTIVARIATE: Final = "multivariate"
 MIMIC: Final = "mimic"
 """The name of the signal that foretells what the model answers."""
 
-_LATER: Final = ("detectors", "outcomes", "surrogates", "quality", "service", "rules")
+_LATER: Final = ("detectors", "outcomes", "surrogates", "segments", "quality", "service", "rules")
 """Fields that came after the first specs were registered: at their defaults they are no part of a spec's hash."""
 
 
-_LATER_FROZEN: Final = ("sample", "calibration", "norms", "counted", "rules")
+_LATER_FROZEN: Final = ("sample", "calibration", "segment_dispersion", "norms", "counted", "rules")
 """Likewise fields of a frozen reference, where they are None."""
 
 _LATER_FEATURE: Final = ("unit", "required", "minimum", "maximum", "max_length", "categories", "on_invalid")
@@ -314,6 +315,8 @@ class FrozenReference(Outbound):
     """By signal name."""
     dispersion: dict[str, float] = Field(default_factory=dict)
     """By signal name: variance of block means over that of independent rows, at least 1."""
+    segment_dispersion: dict[str, tuple[float, ...]] | None = None
+    """By segment, as in ``country=DE``: the same of each signal judged in it. Null where nothing is broken down."""
     calibration: Calibration | None = None
     """What its labels tell of the loss to expect; null where it has none."""
     norms: dict[str, NumberNorm] | None = None
@@ -321,7 +324,7 @@ class FrozenReference(Outbound):
     counted: Counted | None = None
     """What was counted beside bins. None: nothing."""
     profile: str
-    """Counts by phase: a profile as ``detector.profile`` encodes it (base64 of deflated int64)."""
+    """Counts by phase and by segment: a profile as ``detector.profile`` encodes it (base64 of deflated int64)."""
     rules: dict[str, str] | None = None
     """The rules whose violations are counted in the profile, in this order: expressions by name. A rule that is not
     among them is expected to be kept."""
@@ -365,6 +368,8 @@ class ModelSpec(Outbound):
     """By signal: a detector of River's whose alarms take the place of the signal's evidence."""
     surrogates: SurrogateSpec | None = None
     """None: no surrogate models."""
+    segments: SegmentSpec | None = None
+    """None: the rows are not broken down."""
     quality: QualitySpec | None = None
     """None: faults of the data are seen only where they change a distribution."""
     service: ServiceSpec | None = None
@@ -463,6 +468,22 @@ class ModelSpec(Outbound):
                                  f"choose among {', '.join(known) or 'none'}{self._would_help(odd)}")  # fmt: skip
         return self
 
+    @model_validator(mode="after")
+    def _segments_can_be_told(self) -> Self:
+        """Refuse fields that are numbers, and signals that no segment has."""
+        if self.segments is None:
+            return self
+        types = {feature.name: feature.type for feature in self.features}
+        if numbers := [name for name in self.segments.fields if types.get(name) is FeatureType.NUMBER]:
+            raise ValueError(f"segments: {', '.join(numbers)} is a number: rows are broken down by categories; "
+                             "it can be a field of events that is no feature")  # fmt: skip
+        known = self.segmentable
+        if odd := [signal for signal in self.segments.signals or () if signal not in known]:
+            near = get_close_matches(odd[0], known, 1) or get_close_matches(feature_signal(odd[0]), known, 1)
+            hint = f": did you mean {near[0]}?" if near else f"; choose among {', '.join(known)}"
+            raise ValueError(f"segments: no segment has a signal {odd[0]!r}{hint}")
+        return self
+
     @property
     def _answered(self) -> str:
         output = "no prediction" if self.prediction is None else f"the output {self.prediction.output}"
@@ -496,7 +517,8 @@ class ModelSpec(Outbound):
     def signals(self) -> tuple[str, ...]:
         """Names of the signals in the order of the profile's layout.
 
-        Features, the prediction, the label, the losses, and the estimated performance.
+        Features, the prediction, the label, the losses, the estimated performance, and how rows are spread over the
+        segments of each field.
         """
         names = [feature_signal(feature.name) for feature in self.features]
         if self.prediction is not None:
@@ -506,6 +528,7 @@ class ModelSpec(Outbound):
         names += [performance_signal(loss) for loss in self.losses]
         if self.estimates:
             names.append(ESTIMATED_PERFORMANCE)
+        names += self.segment_signals
         return tuple(names)
 
     @property
@@ -513,6 +536,17 @@ class ModelSpec(Outbound):
         """What is counted of rows beside bins: as of the reference or, without one, as the spec wants it."""
         frozen = self.reference.frozen
         return Counted.of(self.quality, self.service) if frozen is None else frozen.counted
+
+    @property
+    def segment_signals(self) -> tuple[str, ...]:
+        """Names of the signals that watch the shares of segments: one for each field, then for each pair of them."""
+        return () if self.segments is None else tuple(map(segment_signal, self.segments.groups))
+
+    @property
+    def segmentable(self) -> tuple[str, ...]:
+        """Names of the signals that can be judged in a segment: those of rows, and of labels that know their row."""
+        others = {ESTIMATED_PERFORMANCE, *self.segment_signals}
+        return tuple(signal for signal in self.signals if signal not in others)
 
     @property
     def checked_rules(self) -> list[CheckedRule]:

@@ -55,6 +55,8 @@ def init(
                        "and unseen values, other units, frozen numbers, duplicates and the like.")] = True,
     service: Annotated[bool, typer.Option("--service", help="Watch how the service answers: latency, errors, "
                        "timeouts.")] = False,
+    segment: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="Break rows down by this column, or by a "
+                       "pair of them, as in country+device (may be repeated).", show_default=False)] = None,
     rules: Annotated[Path | None, typer.Option(metavar="RULES.yaml", help="A list of rules: what must be true of each "
                      "row. How often they are broken is measured on the rows.", show_default=False)] = None,
     version_column: Annotated[str, typer.Option(help="Rows of other versions are left out.")] = "version",
@@ -73,7 +75,7 @@ def init(
     $ driftline models init --from train.csv.gz --model churn --version 3 --output churn-3.yaml
     $ driftline models init --from q1.parquet --seasonality daily --timezone Europe/Berlin --time-column created_at
     """
-    from agents.drafts import draft_spec
+    from agents.drafts import draft_spec, segments_of
     from agents.errors import OperatorError
     from agents.spec_file import read_rules, write_spec
     from detector.budget import reach_of
@@ -93,6 +95,8 @@ def init(
     if surrogates:
         fields["surrogates"] = {}
     fields |= {name: {} for name, wanted in {"quality": quality, "service": service}.items() if wanted}
+    if segment:
+        fields["segments"] = segments_of(segment)
     if rules is not None:
         fields["rules"] = read_rules(rules)
     with err.status(f"reading {train} ...") as status:
@@ -105,6 +109,8 @@ def init(
     except OSError as error:
         raise OperatorError(f"{target}: {error.strerror}") from None
     out.print(_watched(draft))
+    if draft.spec.segments is not None:
+        out.print(_segments(draft.spec))
     watched = watched_by_family(draft.spec)
     if faults := [f"{watched[family]} rates of {what}" for family, what in _FAULTS.items() if family in watched]:
         out.print(f"and {' and '.join(faults)}")
@@ -137,6 +143,22 @@ def _watched(draft: Draft) -> Table:
             f"{frozen.rows:,}",
             f"{frozen.rows / frozen.dispersion[signal]:,.0f}",
         )
+    return table
+
+
+def _segments(spec: ModelSpec) -> Table:
+    """By what rows are broken down, and how many of the reference are in each segment."""
+    from detector.layout import Layout
+    from detector.segments.frozen import segment_vectors
+
+    layout = Layout(spec)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("\nsegment", overflow="fold")
+    table.add_column("\nrows", justify="right")
+    for name, vector in zip(
+        layout.segments.names if layout.segments else (), segment_vectors(spec, layout), strict=True
+    ):
+        table.add_row(name, f"{layout.step_rows(vector[: layout.segment_width]):,}")
     return table
 
 
@@ -235,17 +257,27 @@ def list_(
         out.print("no model is registered yet: driftline models init --from TRAIN.csv makes a spec")
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("model", "version", "task", "signals", "seasons", "reference", "owner", "spec"):
+    for column in ("model", "version", "task", "signals", "segments", "seasons", "reference", "owner", "spec"):
         table.add_column(column, overflow="fold")
     for each in registrations:
         table.add_row(each.spec.model, each.spec.version, each.spec.task.value, str(len(each.spec.signals)),
-                      each.spec.seasonality.value, _reference(each.spec), each.spec.owner or "",
+                      _by(each.spec), each.spec.seasonality.value, _reference(each.spec), each.spec.owner or "",
                       each.declared_hash[:12])  # fmt: skip
     out.print(table)
     for each in registrations:
         if each.refused:
             out.print(f"[yellow]note[/yellow]  {each.spec.model} {each.spec.version}: {len(each.refused)} other "
                       f"spec(s) of this version were refused: {', '.join(h[:12] for h in each.refused)}")  # fmt: skip
+
+
+def _by(spec: ModelSpec) -> str:
+    """By what rows are broken down."""
+    from detector.segments.table import SegmentTable
+
+    if spec.segments is None:
+        return ""
+    table = SegmentTable.of(spec)
+    return ", ".join(spec.segments.groups) + (f" ({len(table)})" if table is not None else "")
 
 
 def _reference(spec: ModelSpec) -> str:
@@ -257,6 +289,8 @@ def _reference(spec: ModelSpec) -> str:
 
 
 def _facts(registration: Registration) -> dict[str, Any]:
+    from detector.segments.table import SegmentTable
+
     spec = registration.spec
     return {
         "model": spec.model,
@@ -264,6 +298,7 @@ def _facts(registration: Registration) -> dict[str, Any]:
         "task": spec.task.value,
         "owner": spec.owner,
         "signals": spec.signals,
+        "segments": table.names if (table := SegmentTable.of(spec)) is not None else (),
         "seasonality": spec.seasonality.value,
         "state": "collecting" if spec.reference.frozen is None else "watching",
         "reference_rows": spec.reference.frozen.rows if spec.reference.frozen else spec.reference.rows,

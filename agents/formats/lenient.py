@@ -52,6 +52,7 @@ class Event:
     prediction_time: Any = None
     latency_ms: Any = None
     status: Any = None
+    segments: dict[str, Any] | None = None
 
 
 _decode: Final = msgspec.json.Decoder().decode
@@ -168,6 +169,7 @@ def read(parsed: dict[str, Any], source: Source) -> Event:
         prediction_time=parsed.get("prediction_time"),
         latency_ms=parsed.get("latency_ms"),
         status=parsed.get("status"),
+        segments=segments if isinstance(segments := parsed.get("segments"), dict) else None,
     )
 
 
