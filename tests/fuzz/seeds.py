@@ -23,6 +23,7 @@ def _batch(**fields: Any) -> bytes:
 _EVENTS: Final = (
     _event(),
     _event(time="2024-05-01T12:00:00Z", stage="shadow", prediction_id="p1"),
+    _event(segments={"country": "DE"}, latency_ms=12.5, status="timeout"),
     _event(version="2", prediction="yes", probabilities={"no": 0.25, "yes": 0.75}),
     _event(version="3", prediction=1e300),
     _event(features=_FEATURES | {"a": "1", "c": [1], "d": 2}),
@@ -51,7 +52,8 @@ SEEDS: Final[dict[str, tuple[bytes, ...]]] = {
 WORDS: Final[dict[str, tuple[str, ...]]] = {
     "events": (
         "model", "version", "features", "score", "prediction", "probabilities", "label", "rows", "time", "stage",
-        "prediction_id", "prediction_time", "specversion", "data", "data_base64", "null", "NaN", "Infinity", "1e999",
+        "prediction_id", "prediction_time", "segments", "country", "latency_ms",
+        "status", "specversion", "data", "data_base64", "null", "NaN", "Infinity", "1e999",
         "\\ud800", "[", "]", "{", "}", NEXT_RECORD.decode(),
     ),
     "expressions": (

@@ -36,7 +36,10 @@ _RULES: Final = (
     {"name": "closed", "expression": 'c != "closed" or a / b > 0 or d'},
 )
 SPECS: Final = (
-    spec_of(*_FEATURES, rules=_RULES, prediction={"output": "score"}, outcomes={}),
+    spec_of(
+        *_FEATURES, rules=_RULES, prediction={"output": "score"}, outcomes={}, service={},
+        segments={"fields": ["c", "country"], "pairs": [["c", "country"]]},
+    ),
     spec_of(*_FEATURES, rules=_RULES, prediction={"output": "class"}, task="multiclass", version="2", outcomes={}),
     spec_of(
         *(each.model_copy(update={"on_invalid": OnInvalid.ROW, "required": True}) for each in _FEATURES),
