@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,9 +26,11 @@ from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 from pydantic import ValidationError
 
+from agents.failpoints import Place, failpoint_or_hang
 from agents.log_reader import LogReader
 from agents.producer import Outgoing
 from agents.runs import Run
+from agents.watchdog import Standing
 from schemas import codec
 from schemas.model_spec import OffsetRange, RetrainingSpec
 from schemas.outbound import (
@@ -171,11 +173,22 @@ class Responder:
         self._settings = app.settings
         self._memory = RequestMemory()
         self._read_in: int | None = None
+        self._standings: dict[TP, tuple[int, Standing]] = {}
 
     def attach(self) -> None:
         """Add the agent to the app."""
         topic = self._app.input_topic(self._settings.topic("drift-events"))
         self._app.agent(topic, name="responses")(self._respond)
+
+    @property
+    def inputs(self) -> Collection[str]:
+        """Name on the broker of the topic that is answered."""
+        return (self._settings.topic("drift-events"),)
+
+    def standing(self, tp: TP) -> Standing | None:
+        """How far a partition has been answered, for the watchdog."""
+        generation, standing = self._standings.get(tp, (-1, None))
+        return standing if generation == self._app.consumer_generation_id else None
 
     async def _respond(self, runs: Any) -> None:
         async for event in runs.events():
@@ -190,6 +203,7 @@ class Responder:
             A request was not acknowledged: the worker must end.
         """
         tp = TP(run.topic, run.partition)
+        await failpoint_or_hang(Place.BEFORE_ANSWER)
         await self._registry.ready()
         await self._read_back(generation)
         requests = [request async for request in self._decide(run)]
@@ -201,6 +215,7 @@ class Responder:
                 self._metrics.retrain_requests.labels(model=request.model).inc()
                 log.info("retraining asked for", model=request.model, version=request.version,
                          urgency=request.urgency.value, incident=request.incident_id)  # fmt: skip
+        self._standings[tp] = (generation, Standing(run.next_offset, run.next_offset))
         if not await self._app.consumer.commit_offsets({tp: run.next_offset}, generation):
             self._metrics.commit_failures.inc()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from typing import Any, Final
 
 import aiohttp
 import numpy as np
+from aiokafka.errors import KafkaError
 from prometheus_client.parser import text_string_to_metric_families
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -39,8 +41,9 @@ ASKED_GROWTH: Final = 0.01
 SETTLED_AFTER_S: Final = 300.0
 """Until then caches fill; of a shorter run the first half."""
 LOOK_EVERY_S: Final = 5.0
-_MOMENT: Final = 12
-"""Points whose median is the memory at the beginning and at the end: a minute of them."""
+PARTS: Final = 3
+"""Memory swings by what the stores of the join gather before they write it out: its highest in the first and in the
+last part of the settled time are compared. Each should be longer than such a swing takes, which is a few minutes."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,16 @@ class Point:
     """Labels that have found their predictions so far."""
 
 
-async def measure(settings: Settings, load: Load, progress: Progress) -> list[Point]:
-    """Run a worker under a load, and look at it until the load ends."""
+async def measure(settings: Settings, load: Load, progress: Progress) -> tuple[list[Point], str | None]:
+    """Run a worker under a load, and look at it until the load ends.
+
+    Returns
+    -------
+    points
+        What was seen.
+    failure
+        Why it ended before its time; None: it did not.
+    """
     await register(settings, load.specs())
     worker, stream, points = Worker(settings), Stream(settings, load), list[Point]()
     task = progress.add_task("minutes", total=load.minutes)
@@ -77,9 +88,11 @@ async def measure(settings: Settings, load: Load, progress: Progress) -> list[Po
                 points.append(point)
                 progress.update(task, completed=point.minute)
             feeding.result()
+        except (RuntimeError, aiohttp.ClientError, KafkaError) as error:
+            return points, str(error) or repr(error)
         finally:
             await end_tasks([feeding])
-    return points
+    return points, None
 
 
 async def _look(
@@ -117,9 +130,9 @@ def summary(load: Load, points: Sequence[Point]) -> dict[str, Any]:
     """Say how much the worker has grown since it was settled, and what else has changed."""
     settled_s = min(SETTLED_AFTER_S, 60.0 * points[-1].minute / 2)
     late = [point for point in points if point.minute * 60.0 >= settled_s]
-    moment = max(1, min(_MOMENT, len(late) // 2))
-    begin, end = (float(np.median([point.rss_mb for point in part])) for part in (late[:moment], late[-moment:]))
-    slope = np.polyfit([point.minute for point in late], [point.rss_mb for point in late], 1)[0] if late[1:] else 0.0
+    size = max(1, len(late) // PARTS)
+    first, last = late[:size], late[-size:]
+    begin, end = max(point.rss_mb for point in first), max(point.rss_mb for point in last)
     delays = [point.alert_latency_s for point in late if point.alert_latency_s is not None]
     return {
         "minutes": points[-1].minute,
@@ -127,14 +140,14 @@ def summary(load: Load, points: Sequence[Point]) -> dict[str, Any]:
         "pending": load.pending,
         "predictions_per_s": load.rate,
         "settled_after_s": settled_s,
-        "rss_mb_settled": begin,
-        "rss_mb_end": end,
+        "rss_mb_first_part": begin,
+        "rss_mb_last_part": end,
+        "rss_mb_least": min(point.rss_mb for point in late),
         "growth": round(end / begin - 1.0, 4),
         "growth_asked": ASKED_GROWTH,
-        "growth_mb_per_hour": round(float(slope) * 60.0, 2),
-        "files_settled": int(np.median([point.files for point in late[:moment]])),
-        "files_end": int(np.median([point.files for point in late[-moment:]])),
-        "threads_end": late[-1].threads,
+        "files_first_part": max(point.files for point in first),
+        "files_last_part": max(point.files for point in last),
+        "threads_last_part": max(point.threads for point in last),
         "lag_records_max": max(point.lag_records for point in late),
         "alert_latency_s_median": round(float(np.median(delays)), 3) if delays else None,
         "alert_latency_s_max": max(delays, default=None),
@@ -188,8 +201,8 @@ def _broker(servers: str | None, state: str) -> Iterator[Settings]:
         yield Settings(bootstrap_servers=broker.bootstrap_servers, state_dir=Path(state))
 
 
-def main() -> None:
-    """Run from the command line."""
+def main() -> int:
+    """Run from the command line; exit code 1 where the worker did not last."""
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__.split("\n\n")[0])
     parser.add_argument("--minutes", type=float, default=30.0, help="how long (default 30)")
     parser.add_argument("--models", type=int, default=50, help="models (default 50)")
@@ -208,7 +221,11 @@ def main() -> None:
         tempfile.TemporaryDirectory() as state,
         _broker(options.bootstrap_servers, state) as settings,
     ):
-        points = asyncio.run(measure(settings, load, progress))
+        points, failure = asyncio.run(measure(settings, load, progress))
+    if failure is not None:
+        console.print(f"ended before its time: {failure}")
+    if not points:
+        return 1
     result = summary(load, points)
     console.print(table(result))
     if find_spec("matplotlib") is None:
@@ -217,7 +234,8 @@ def main() -> None:
         options.output.mkdir(parents=True, exist_ok=True)
         plot(points, options.output / "soak.png")
     write_json(result, options.json)
+    return int(failure is not None)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -161,6 +161,26 @@ class ModelJudge:
         p50, p90, p99 = map(arrivals.quantile, (0.5, 0.9, 0.99))
         return LabelStatus(rows=labels, coverage=known, lag_p50_s=p50, lag_p90_s=p90, lag_p99_s=p99)
 
+    def copy_of(self, topic: str, partition: int) -> ProfileTotal | None:
+        """The last total of a source partition that was folded in: what its counting can go on from; None: none was."""
+        fence = self._fences.get((topic, partition))
+        if fence is None:
+            return None
+        return ProfileTotal(
+            model=self.spec.model,
+            version=self.spec.version,
+            spec_hash=self.layout.spec_hash,
+            topic=topic,
+            partition=partition,
+            incarnation=fence.incarnation,
+            started_at=fence.started_at,
+            next_offset=fence.next_offset,
+            rows=sum(map(self.layout.row_count, fence.profile.parts.values())),
+            parts=fence.profile.encode_parts(),
+            invalid=fence.invalid or {},
+            uncounted=fence.uncounted,
+        )
+
     @property
     def position(self) -> int:
         """How far the judge has come: the number of records folded in, over all partitions and incarnations."""

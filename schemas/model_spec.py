@@ -288,6 +288,16 @@ class FrozenReference(Outbound):
     sample: tuple[ReferenceRows, ...] | None = None
     """Raw rows for the surrogates: those with features, and those with labels. None: the spec had no surrogates."""
 
+    @property
+    def hash(self) -> str:
+        """SHA-256 of its canonical JSON: what events name as the reference that was compared with.
+
+        What is null is left out, so that fields which come later change no hash.
+        """
+        dumped = self.model_dump(mode="json", exclude_none=True)
+        content = json.dumps(dumped, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(content.encode()).hexdigest()
+
 
 class ReferenceSpec(Outbound):
     """Where the reference comes from: frozen here, or the first ``rows`` rows of the stream."""

@@ -13,6 +13,7 @@ from pydantic import AwareDatetime, Field
 
 from schemas.base import Outbound
 from schemas.detectors import DetectorName
+from schemas.lineage import StepEvidence
 from schemas.model_spec import OffsetRange, Stage
 from schemas.performance import Metric
 
@@ -267,6 +268,13 @@ class Lineage(Outbound):
     """All rows folded in so far, by partition: from the start of the totals to the last step."""
     steps: tuple[Step, ...]
     """The last steps, newest last (bounded)."""
+    reference_hash: str | None = None
+    """SHA-256 of the reference that was compared with; events of 0.1.0 have none."""
+    evidence: tuple[StepEvidence, ...] = ()
+    """What the last of the steps did to the evidence of the incident's signals, in their order."""
+    seeds: dict[str, int] = Field(default_factory=dict)
+    """Seeds of random generators, by what draws. Rows for surrogate models are drawn by a hash of topic, partition and
+    offset, which needs none."""
 
 
 class DriftEvent(Outbound):

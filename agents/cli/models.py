@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from agents.cli import history
 from agents.cli.common import BootstrapServers, err, out, reach, run_quietly, settings_for, taught
 from schemas.model_spec import FeaturesFrom, ModelSpec, Seasonality, Task
 from schemas.performance import Loss
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from agents.registry import Registration
 
 app = typer.Typer(no_args_is_help=True, help="Write, register and list model specs.")
+app.command("history")(history.history)
 
 
 @app.command()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.failpoints import Place, failpoint
+from agents.failpoints import Place, failpoint, failpoint_or_hang
 from agents.joins.records import (
     ID_BYTES,
     LARGEST_PAYLOAD,
@@ -172,7 +172,7 @@ class Forwarder:
             ]
             try:
                 if records:
-                    failpoint(Place.BEFORE_FORWARD)
+                    await failpoint_or_hang(Place.BEFORE_FORWARD)
                     await self._deliverer.deliver(records)
                     failpoint(Place.FORWARDED)
             except BaseException:
