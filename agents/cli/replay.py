@@ -15,7 +15,6 @@ from agents.cli.common import BootstrapServers, out, run_quietly, settings_for, 
 if TYPE_CHECKING:
     from agents.replaying import Replay
     from detector.replay import Recomputed
-    from schemas.lineage import StepEvidence
 
 EXIT_DIFFERENT: Final = 1
 EXIT_IMPOSSIBLE: Final = 2
@@ -104,7 +103,7 @@ def _signals(signals: Any) -> Table:
         for place, tier in enumerate(_TIERS):
             before, after = told.before[place], told.after[place]
             table.add_row(
-                _name(told) if place == 0 else "",
+                told.name.removeprefix("feature:") if place == 0 else "",
                 tier,
                 f"{before:.3f}",
                 f"{after:.3f}",
@@ -113,11 +112,6 @@ def _signals(signals: Any) -> Table:
                 _equality(each, place),
             )
     return table
-
-
-def _name(told: StepEvidence) -> str:
-    name = told.signal.removeprefix("feature:")
-    return name if told.segment is None else f"{name} in {told.segment}"
 
 
 def _equality(each: Recomputed, place: int) -> Text:

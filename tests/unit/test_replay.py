@@ -9,7 +9,7 @@ import pytest
 
 from detector.judge import ModelJudge
 from detector.layout import Layout
-from detector.lineage import SURROGATE, TOO_MANY, part_of, seeds_of, with_part
+from detector.lineage import SEGMENT, SURROGATE, TOO_MANY, part_of, seeds_of, with_part
 from detector.profile import Profile, Vector
 from detector.ragged import Ragged
 from detector.replay import CountedStep, Recomputed, replay_step, replay_steps
@@ -22,6 +22,7 @@ from schemas.performance import Loss
 from schemas.profiles import ProfileTotal
 from tests.support.data import MONDAY
 from tests.support.pairs import drawn, frozen_pairs, logistic, pair_rows, scored
+from tests.support.segments import Traffic, broken_down
 from tests.support.stream import drifting_totals, watched_model
 
 EVERY = 50
@@ -216,6 +217,23 @@ def test_a_surrogate_is_no_matter_of_one_step() -> None:
     replayed = {each.told.signal: each for each in history.replayed(event)}
     assert (replayed["multivariate"].is_equal, replayed["multivariate"].why_not) == (None, SURROGATE)
     assert replayed["feature:x"].is_equal
+
+
+def test_a_segment_is_no_matter_of_one_step_and_recomputed_through_all_of_them() -> None:
+    spec, traffic = broken_down(), Traffic(1)
+    history, total = History(spec), RunningTotal(Layout(spec), "predictions", 0)
+    for number in range(160):
+        total.add(traffic.rows(spec, 32, shifted="US" if number >= 100 else None), traffic.offset)
+        history.feed(total.to_event())
+    event = next(event for event in history.events if any(told.segment for told in event.lineage.evidence))
+    (told,) = [each for each in event.lineage.evidence if each.segment]
+    assert (told.name, told.not_told) == ("feature:y in country=US", SEGMENT)
+
+    last = event.lineage.steps[-1]
+    panes = [last.panes[0].model_copy(update={"from_offset": at - 32, "to_offset": at})
+             for at in range(32, last.panes[0].to_offset + 1, 32)]  # fmt: skip
+    steps = [CountedStep(last.model_copy(update={"panes": (pane,)}), [history.pane(pane)]) for pane in panes]
+    assert [each.is_equal for each in replay_steps(spec, event.stage, event.lineage.evidence, steps)] == [True]
 
 
 def test_of_an_incident_with_many_signals_the_first_ones_are_told_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
