@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 EXIT_DIFFERENT: Final = 1
 EXIT_IMPOSSIBLE: Final = 2
+LAST_DIGITS: Final = 1e-9
+"""A smaller difference, as a share, is one of arithmetic, not of rows."""
 _TIERS: Final = ("minor", "moderate", "significant")
 
 
@@ -132,11 +134,15 @@ def _verdict(replayed: Replay) -> Text:
     but = f"; {left_out} of {len(replayed.signals)} signals were not recomputed" if left_out else ""
     return {
         Outcome.EQUAL: Text(f"\nequal, to the last digit{but}", style="bold green"),
-        Outcome.DIFFERENT: Text(
-            "\ndifferent: the records, or the software, are not those that decided", style="bold red"
-        ),
+        Outcome.DIFFERENT: Text(f"\ndifferent: {_why(replayed)}", style="bold red"),
         Outcome.IMPOSSIBLE: Text("\nit cannot be recomputed", style="bold yellow"),
     }[replayed.outcome]
+
+
+def _why(replayed: Replay) -> str:
+    if max((each.difference for each in replayed.signals), default=0.0) < LAST_DIGITS:
+        return "in the last digits only, as on another kind of processor or with another numpy"
+    return "the records, or the software, are not those that decided"
 
 
 def factor(before: float, after: float) -> float:
@@ -169,6 +175,7 @@ def facts(replayed: Replay) -> dict[str, Any]:
                 "signal": each.told.signal,
                 "segment": each.told.segment,
                 "equal": each.is_equal,
+                "difference": each.difference,
                 "told": {"before": each.told.before, "after": each.told.after, "score": each.told.score},
                 "now": None
                 if each.is_equal is None

@@ -112,6 +112,16 @@ def test_one_row_more_is_seen(history: History) -> None:
     assert first.is_equal is False
 
 
+def test_a_difference_is_told_as_a_share(history: History) -> None:
+    event = history.events[0]
+    (told,) = event.lineage.evidence
+    other = told.model_copy(update={"score": told.score * (1 + 1e-12)})
+    (each,) = replay_step(history.spec, [other], history.parts(event))
+    assert each.is_equal is False
+    assert each.difference == pytest.approx(1e-12, rel=1e-3)
+    assert history.replayed(event)[0].difference == 0
+
+
 def test_a_judge_that_was_saved_and_restored_at_every_total_tells_the_same(history: History) -> None:
     spec, found = history.spec, []
     judge = ModelJudge(spec)
