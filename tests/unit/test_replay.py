@@ -2,67 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import pytest
 
 from detector.judge import ModelJudge
 from detector.layout import Layout
 from detector.lineage import SEGMENT, SURROGATE, TOO_MANY, part_of, seeds_of, with_part
-from detector.profile import Profile, Vector
 from detector.ragged import Ragged
-from detector.replay import CountedStep, Recomputed, replay_step, replay_steps
+from detector.replay import CountedStep, replay_step, replay_steps
 from detector.rows import Rows
 from detector.totals import RunningTotal
 from schemas import codec
 from schemas.model_spec import ModelSpec, Seasonality
-from schemas.outbound import DriftEvent, Pane
+from schemas.outbound import DriftEvent
 from schemas.performance import Loss
-from schemas.profiles import ProfileTotal
 from tests.support.data import MONDAY
+from tests.support.history import History
 from tests.support.pairs import drawn, frozen_pairs, logistic, pair_rows, scored
 from tests.support.segments import Traffic, broken_down
 from tests.support.stream import drifting_totals, watched_model
 
 EVERY = 50
-
-
-@dataclass
-class History:
-    """A judge, the events that it raised as subscribers read them, and every total that it was fed."""
-
-    spec: ModelSpec
-    events: list[DriftEvent] = field(default_factory=list)
-    profiles: dict[tuple[str, int], Profile] = field(default_factory=dict)
-    """By topic and offset."""
-    judge: ModelJudge = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.judge = ModelJudge(self.spec)
-
-    def feed(self, *totals: ProfileTotal) -> History:
-        for total in totals:
-            at = (total.topic, total.next_offset)
-            self.profiles[at] = Profile.decode_parts(
-                total.parts, self.judge.layout.width, None, self.judge.layout.segment_width
-            )
-            self.events += [codec.decode(DriftEvent, codec.encode(event)) for event in self.judge.fold(total)]
-        return self
-
-    def parts(self, event: DriftEvent) -> dict[int, Vector]:
-        """The rows of the event's last step by phase: the difference of two totals."""
-        step = Profile()
-        for pane in event.lineage.steps[-1].panes:
-            step.add(self.pane(pane))
-        return {phase: vector for (stage, phase), vector in step.parts.items() if stage is event.stage}
-
-    def pane(self, pane: Pane) -> Profile:
-        before = self.profiles.get((pane.topic, pane.from_offset), Profile())
-        return self.profiles[pane.topic, pane.to_offset].subtract(before)
-
-    def replayed(self, event: DriftEvent) -> list[Recomputed]:
-        return replay_step(self.spec, event.lineage.evidence, self.parts(event))
 
 
 def drifting(spec: ModelSpec) -> History:
