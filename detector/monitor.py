@@ -175,7 +175,7 @@ class Monitor:
         Surrogates have seen some of the rows in full.
         """
         burst = self._burst() if self._limits.names else 1.0
-        self._trail.begin(self._engine, self._limits, burst, self._evidence())
+        self._trail.begin(self._engine, self._evidence(), self._limits, burst)
         self._limits.step(step.whole, burst)
         self._report.add(step.whole)
         self._measured = None
