@@ -24,11 +24,11 @@ from schemas.outbound import (
     MetricStatus,
     ModelState,
     ModelStatus,
-    RetrainRequest,
     SignalStatus,
     SignalVerdict,
     Tier,
 )
+from schemas.responses import RetrainRequest
 
 TIER_STYLES: Final = {
     Tier.NONE: "green",

@@ -39,7 +39,6 @@ from schemas.outbound import (
     IncidentStatus,
     Lineage,
     MetricStatus,
-    Response,
     Severity,
     SignalStatus,
     SignalVerdict,
@@ -57,12 +56,6 @@ SEVERITIES: Final = {
     Tier.MINOR: Severity.INFO,
     Tier.MODERATE: Severity.WARNING,
     Tier.SIGNIFICANT: Severity.CRITICAL,
-}
-RESPONSES: Final = {
-    Tier.NONE: Response.NONE,
-    Tier.MINOR: Response.INVESTIGATE,
-    Tier.MODERATE: Response.ENHANCED_MONITORING,
-    Tier.SIGNIFICANT: Response.RETRAIN,
 }
 
 
@@ -197,11 +190,13 @@ class Monitor:
             stage=self._stage,
             family=incident.family,
             owner=self._spec.owner,
+            labels=self._spec.responses.labels,
+            runbook=self._spec.responses.runbook,
             incident_id=incident.id,
             dedup_key=incident.id,
             tier=incident.tier,
             previous_tier=change.previous_tier,
-            response=RESPONSES[incident.tier],
+            response=self._spec.responses.strongest(incident.tier),
             summary=summarise(self._spec, change.change, incident.tier, verdicts, onset),
             time=now,
             opened_at=_moment(incident.opened_at),

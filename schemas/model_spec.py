@@ -17,6 +17,8 @@ from pydantic import AwareDatetime, Field, ValidationInfo, field_validator, mode
 from schemas.base import Duration, FeatureName, Name, Outbound
 from schemas.detectors import MOST_DETECTORS, ZEROS_AND_ONES, DetectorSpec
 from schemas.performance import BASIC_LOSS, LOSSES_OF, METRICS_OF, RATES, Calibration, Loss, OutcomeSpec
+from schemas.policy import LATER_RETRAINING, PolicySpec
+from schemas.policy import RetrainingSpec as RetrainingSpec  # noqa: PLC0414 - part of the spec: importable from here too
 
 PREDICTION = "prediction"
 """The name of the signal that watches what the model answers."""
@@ -36,9 +38,11 @@ MULTIVARIATE: Final = "multivariate"
 MIMIC: Final = "mimic"
 """The name of the signal that foretells what the model answers."""
 
-_LATER: Final = ("detectors", "outcomes", "surrogates")
+_LATER: Final = ("detectors", "outcomes", "surrogates", "policy")
 """Fields that came after the first specs were registered: at their defaults they are no part of a spec's hash."""
 
+
+USUAL_POLICY: Final = PolicySpec()
 
 _LATER_FROZEN: Final = ("sample", "calibration")
 """Likewise fields of a frozen reference, where they are None."""
@@ -178,14 +182,6 @@ class TierSpec(Outbound):
         return self
 
 
-class RetrainingSpec(Outbound):
-    """When a significant incident asks for retraining."""
-
-    enabled: bool = True
-    cooldown: Duration = timedelta(days=1)
-    """At most one request for a model in this time, by event time."""
-
-
 class TimeSpec(Outbound):
     """Which event times are believed."""
 
@@ -323,6 +319,8 @@ class ModelSpec(Outbound):
     surrogates: SurrogateSpec | None = None
     """None: no surrogate models."""
     retraining: RetrainingSpec = RetrainingSpec()
+    policy: PolicySpec | None = None
+    """None: the usual one."""
     times: TimeSpec = TimeSpec()
     columns: ColumnNames = ColumnNames()
     reference: ReferenceSpec = ReferenceSpec()
@@ -454,6 +452,11 @@ class ModelSpec(Outbound):
         return tuple(name for name, works in can_work.items() if works)
 
     @property
+    def responses(self) -> PolicySpec:
+        """The policy in force."""
+        return self.policy if self.policy is not None else USUAL_POLICY
+
+    @property
     def hash(self) -> str:
         """SHA-256 of the canonical JSON of the spec: the identity of what was registered."""
         unused = {name for name in _LATER if getattr(self, name) in (None, {})}
@@ -465,6 +468,12 @@ class ModelSpec(Outbound):
                 for name, value in outcomes.items()
                 if name not in _LATER_OUTCOMES or value != defaults[name]
             }
+        usual = RetrainingSpec().model_dump(mode="json")
+        dumped["retraining"] = {
+            name: value
+            for name, value in dumped["retraining"].items()
+            if name not in LATER_RETRAINING or value != usual[name]
+        }
         if frozen := dumped["reference"]["frozen"]:
             dumped["reference"]["frozen"] = {
                 name: value for name, value in frozen.items() if name not in _LATER_FROZEN or value is not None
