@@ -38,6 +38,7 @@ TIER_STYLES: Final = {
 }
 CHANGE_MARKS: Final = {
     Change.OPENED: "▲",
+    Change.REOPENED: "▲",
     Change.ESCALATED: "▲",
     Change.UPDATED: "●",
     Change.EASED: "▽",

@@ -93,7 +93,8 @@ class Monitor:
         self._measured: tuple[MetricStatus, ...] | None = None
         members = [Watched(each.name, weights[each.name], each.opens) for each in watched_for]
         members += [Watched(name) for name in self._limits.names]
-        self._incidents = Incidents(scope, Family.DRIFT, members)
+        reopen_within_s = spec.responses.reopen_within.total_seconds()
+        self._incidents = Incidents(scope, Family.DRIFT, members, reopen_within_s=reopen_within_s)
         self._readings: Sequence[SignalReading] = self._beside(self._engine.step({}))
         self._steps: deque[Step] = deque(maxlen=STEPS_NAMED)
         self._judged_steps = 0

@@ -392,6 +392,18 @@ class ModelSpec(Outbound):
                                  f"choose among {', '.join(known) or 'none'}{self._would_help(odd)}")  # fmt: skip
         return self
 
+    @model_validator(mode="after")
+    def _reasons_to_retrain_can_come(self) -> Self:
+        wanted = self.retraining.continuous
+        counts_labels = self.retraining.min_fresh_labels > 0 or (
+            wanted is not None and wanted.labelled_rows is not None
+        )
+        if counts_labels and self.outcomes is None:
+            raise ValueError("retraining counts rows with labels and none are read: write `outcomes: {}`")
+        if wanted is not None and wanted.challenger_margin is not None and CONCEPT not in self.surrogate_signals:
+            raise ValueError("retraining waits for challengers and there are none: they need surrogates and outcomes")
+        return self
+
     @property
     def _answered(self) -> str:
         output = "no prediction" if self.prediction is None else f"the output {self.prediction.output}"

@@ -16,7 +16,19 @@ from schemas.outbound import Change, DriftEvent, IncidentStatus, Tier
 from schemas.policy import PolicySpec, RetrainingSpec
 from schemas.responses import AckStatus, RetrainAck, RetrainRequest
 from tests.support.drift_events import START, drift_event
-from tests.support.responses import ack, fraud, hour_of, knows, notice, play, progress, requests_in, said, tick
+from tests.support.responses import (
+    LABELLED,
+    ack,
+    fraud,
+    hour_of,
+    knows,
+    notice,
+    play,
+    progress,
+    requests_in,
+    said,
+    tick,
+)
 
 ANSWERED = {"within": "6h", "repeats": 1, "finish_within": "1d"}
 SPECS = (
@@ -25,6 +37,7 @@ SPECS = (
         retraining=RetrainingSpec(
             cooldown="12h", answers=ANSWERED, scheduled={"cron": "0 */7 * * *"}, continuous={"labelled_rows": 50}
         ),
+        **LABELLED,
     ),
     fraud("2", retraining=RetrainingSpec(cooldown="1h", answers=ANSWERED)),
 )

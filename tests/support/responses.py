@@ -28,6 +28,8 @@ from tests.support.drift_events import START, drift_event, rows
 QUIET = PolicySpec(actions={"minor": [], "moderate": [], "significant": ["retrain"]})
 """Nothing but retraining."""
 UNANSWERED = {"within": None}
+LABELLED: dict[str, Any] = {"prediction": {"output": "score"}, "outcomes": {}, "surrogates": {}}
+"""Fields of a spec that has labels and challengers."""
 
 
 def fraud(version: str = "1", model: str = "fraud", **fields: Any) -> ModelSpec:
@@ -37,7 +39,7 @@ def fraud(version: str = "1", model: str = "fraud", **fields: Any) -> ModelSpec:
 
 def retrained(**fields: Any) -> ModelSpec:
     """Return a spec with nothing but retraining, whose requests end as they are sent unless told."""
-    return fraud(policy=QUIET, retraining=RetrainingSpec(**({"answers": UNANSWERED} | fields)))
+    return fraud(policy=QUIET, retraining=RetrainingSpec(**({"answers": UNANSWERED} | fields)), **LABELLED)
 
 
 def knows(*specs: ModelSpec) -> Specs:
