@@ -33,10 +33,10 @@ from pydantic import ValidationError
 from agents.producer import Outgoing
 from agents.runs import Run
 from agents.statelog import partition_for
+from detector.responses.inputs import progress_of
 from detector.responses.partition import Entry
 from schemas import codec
-from schemas.model_spec import CONCEPT
-from schemas.outbound import DriftEvent, ModelState, ModelStatus
+from schemas.outbound import DriftEvent, ModelStatus
 from schemas.responses import EVERY_MODEL, MaintenanceNotice, RetrainAck, Tick, VersionProgress
 
 if TYPE_CHECKING:
@@ -87,26 +87,6 @@ def read(kind: type[codec.AnyEvent], record: ConsumerRecord) -> codec.AnyEvent |
         log.warning("a record is not what its topic is for", topic=record.topic, partition=record.partition,
                     offset=record.offset, why=str(error.errors(include_url=False)[0]["msg"]))  # fmt: skip
         return None
-
-
-def progress_of(status: ModelStatus) -> VersionProgress | None:
-    """Extract what responses are decided from; None of a version that is not judged yet."""
-    if status.state is not ModelState.WATCHING or status.spec_hash is None:
-        return None
-    gains = [
-        signal.score for signal in status.signals if signal.signal == CONCEPT and signal.evidence >= signal.threshold
-    ]
-    return VersionProgress(
-        model=status.model,
-        version=status.version,
-        stage=status.stage,
-        time=status.time,
-        rows=status.rows,
-        labels=None if status.labels is None else status.labels.rows,
-        challenger_gain=gains[0] if gains else None,
-        spec_hash=status.spec_hash,
-        offsets=status.offsets,
-    )
 
 
 class ResponseInputs:

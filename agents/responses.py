@@ -21,13 +21,14 @@ from agents.producer import Outgoing
 from agents.response_inputs import ResponseInputs, read_entry, still_ours
 from agents.response_states import ResponseShard, ResponseStates
 from agents.runs import Run
-from detector.responses.inputs import Decision, Held
+from agents.statelog import ENVELOPE_BYTES
+from detector.responses.inputs import Decision, Held, Sent
 from detector.responses.partition import Entry
 from schemas import codec
 from schemas.model_spec import ModelSpec
 from schemas.outbound import DriftEvent
 from schemas.responses import Alert, Digest, ResponseEvent, RetrainRequest, VersionProgress
-from schemas.topics import TOPICS
+from schemas.topics import topic_of
 
 if TYPE_CHECKING:
     from agents.app import DriftlineApp
@@ -144,14 +145,16 @@ class Responder:
         if not await self._app.consumer.commit_offsets({shard.tp: run.next_offset}, shard.generation):
             self._metrics.commit_failures.inc()
 
-    def _outgoing(self, event: ResponseEvent | RetrainRequest | Alert | Digest) -> Outgoing:
-        name = TOPIC_OF[type(event)]
+    def _outgoing(self, event: Sent) -> Outgoing:
+        topic = topic_of(type(event).__name__)
         value = codec.encode(event)
-        if isinstance(event, RetrainRequest) and len(value) > TOPICS[name].max_message_bytes - 4_096:
+        if isinstance(event, RetrainRequest) and len(value) > topic.max_message_bytes - ENVELOPE_BYTES:
             short = event.lineage.model_copy(update={"steps": ()})
             value = codec.encode(event.model_copy(update={"lineage": short, "evidence": event.evidence[:1]}))
         key = (event.owner or "") if isinstance(event, Digest) else event.model
-        return Outgoing(self._settings.topic(name), key.encode(), value, headers=codec.headers(event, source=SOURCE))
+        return Outgoing(
+            self._settings.topic(topic.name), key.encode(), value, headers=codec.headers(event, source=SOURCE)
+        )
 
     def _count(self, decision: Decision) -> None:
         match decision:
@@ -173,11 +176,3 @@ class Responder:
                 self._metrics.alerts.labels(decision.model, decision.change.value).inc()
             case Digest():
                 self._metrics.digests.inc()
-
-
-TOPIC_OF: Final[dict[type[Any], str]] = {
-    ResponseEvent: "responses",
-    RetrainRequest: "retrain-requests",
-    Alert: "alerts",
-    Digest: "digests",
-}

@@ -78,7 +78,7 @@ _TABLE = (
         "response-states",
         "model@generation",
         (),
-        None,
+        1,
         None,
         Cleanup.COMPACT,
         4 * _MIB,
@@ -89,3 +89,17 @@ _TABLE = (
 )
 
 TOPICS: dict[str, TopicSpec] = {topic.name: topic for topic in _TABLE}
+
+
+def topic_of(event: str) -> TopicSpec:
+    """The topic that events of that name travel on.
+
+    Raises
+    ------
+    KeyError
+        If there is no such event.
+    """
+    return _TOPIC_OF[event]
+
+
+_TOPIC_OF = {event: topic for topic in _TABLE for event in topic.events}

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from schemas.model_spec import ModelSpec
-from schemas.outbound import DriftEvent, Severity, Tier
+from schemas.model_spec import CONCEPT, ModelSpec
+from schemas.outbound import DriftEvent, ModelState, ModelStatus, Severity, Tier
 from schemas.responses import (
     Alert,
     Digest,
@@ -39,7 +39,9 @@ class Held:
     incident_id: str | None
 
 
-Decision = ResponseEvent | RetrainRequest | Alert | Digest | Held
+Sent = ResponseEvent | RetrainRequest | Alert | Digest
+"""Decisions that somebody is told."""
+Decision = Sent | Held
 
 HELD_BY: Final = ("maintenance", "blackout", "running", "cooldown", "budget", "labels")
 
@@ -60,3 +62,23 @@ def time_of(event: DriftEvent) -> float | None:
     """Event time of a drift event, in seconds since 1970; None in a file without times."""
     known = event.time or event.opened_at
     return None if known is None else known.timestamp()
+
+
+def progress_of(status: ModelStatus) -> VersionProgress | None:
+    """Extract what responses are decided from; None of a version that is not judged yet."""
+    if status.state is not ModelState.WATCHING or status.spec_hash is None:
+        return None
+    gains = [
+        signal.score for signal in status.signals if signal.signal == CONCEPT and signal.evidence >= signal.threshold
+    ]
+    return VersionProgress(
+        model=status.model,
+        version=status.version,
+        stage=status.stage,
+        time=status.time,
+        rows=status.rows,
+        labels=None if status.labels is None else status.labels.rows,
+        challenger_gain=gains[0] if gains else None,
+        spec_hash=status.spec_hash,
+        offsets=status.offsets,
+    )

@@ -18,7 +18,7 @@ from agents.failpoints import VARIABLE, Place, arm
 from agents.log_reader import LogReader
 from agents.metrics import Metrics
 from agents.registry import Registry
-from agents.responses import SOURCES, TOPIC_OF, Responder
+from agents.responses import SOURCES, Responder
 from agents.settings import Settings
 from agents.topics import ensure_topics
 from schemas import codec
@@ -26,6 +26,7 @@ from schemas.model_spec import ModelSpec, RetrainingSpec
 from schemas.outbound import Change, ModelState, ModelStatus, Tier
 from schemas.policy import PolicySpec
 from schemas.responses import AckStatus, Alert, Digest, ResponseEvent, RetrainAck, RetrainRequest
+from schemas.topics import topic_of
 from tests.support.drift_events import START, drift_event, rows
 from tests.support.produce import produce
 from tests.support.profiling import read_all, register
@@ -83,7 +84,9 @@ async def tell(settings: Settings, *events: BaseModel | bytes, topic: str = "dri
 
 async def sent(settings: Settings, kind: type[codec.AnyEvent]) -> list[codec.AnyEvent]:
     """All that was sent of a kind."""
-    return [codec.decode(kind, record.value or b"") for record in await read_all(settings, TOPIC_OF[kind])]
+    return [
+        codec.decode(kind, record.value or b"") for record in await read_all(settings, topic_of(kind.__name__).name)
+    ]
 
 
 async def asked_for(settings: Settings) -> list[str | None]:
