@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final
 
 from agents.backtest import Backtest
-from detector.responses.inputs import Held, Input, Sent, progress_of, time_of
+from detector.responses.inputs import Held, Input, Sent, moment, progress_of, time_of
 from detector.responses.partition import Entry, PartitionResponses
 from schemas.model_spec import ModelSpec
 from schemas.outbound import DriftEvent
+from schemas.responses import Tick
 
 PROGRESS_S: Final = 3_600.0
 """Progress is told once in so much event time: how late a schedule, a digest or a cooldown may be."""
@@ -41,6 +43,12 @@ class Rehearsal:
             progress = progress_of(status)
             if progress is not None and progress.time is not None:
                 self._take(progress, progress.time.timestamp(), backtest.spec)
+
+    def wait(self, span: timedelta, spec: ModelSpec) -> None:
+        """Let time pass in which nothing comes, an hour at a time."""
+        for _ in range(int(span.total_seconds() // PROGRESS_S)):
+            at = self._at + PROGRESS_S
+            self._take(Tick(time=moment(at)), at, spec)
 
     def _take(self, item: Input, time: float | None, spec: ModelSpec) -> None:
         if time is None:
