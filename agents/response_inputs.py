@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -110,6 +110,10 @@ class ResponseInputs:
         self._heard: dict[TP, tuple[int, int]] = {}
         """Of ``model-status``: the offset to be committed once all progress is forwarded, and the generation."""
         self._ticked: dict[TP, float] = {}
+        self._flushed = 0
+        """The interval in which progress was told last."""
+        self._telling = asyncio.Lock()
+        """An offset is committed only when all that was heard before it is acknowledged."""
 
     def attach(self) -> None:
         """Add the agents and the clock to the app."""
@@ -175,7 +179,7 @@ class ResponseInputs:
             if status is not None and (progress := progress_of(status)) is not None:
                 self._progress[progress.model, progress.version, progress.stage.value] = progress
         self._heard[tp] = (run.next_offset, generation)
-        await self._tell({place for place, progress in self._progress.items() if self._is_news(place, progress)})
+        await self._tell([place for place, progress in self._progress.items() if self._is_news(place, progress)])
 
     def _is_news(self, place: Place, progress: VersionProgress) -> bool:
         before = self._told.get(place)
@@ -185,7 +189,10 @@ class ResponseInputs:
 
     async def _tell(self, places: Iterable[Place]) -> None:
         """Forward progress; what was heard is committed when nothing is left to be told."""
-        telling = {place: self._progress.pop(place) for place in places}
+        async with self._telling:
+            await self._tell_now({place: self._progress.pop(place) for place in places if place in self._progress})
+
+    async def _tell_now(self, telling: Mapping[Place, VersionProgress]) -> None:
         if telling:
             count, headers = await self._count(), [(_KIND, Kind.PROGRESS.encode())]
             await self._app.producer.deliver(
@@ -227,8 +234,6 @@ class ResponseInputs:
         if math.floor(now / TICK_S) != self._flushed:
             self._flushed = math.floor(now / TICK_S)
             await self._tell(list(self._progress))
-
-    _flushed = 0
 
 
 async def still_ours(app: DriftlineApp, tp: TP, generation: int) -> bool:

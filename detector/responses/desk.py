@@ -32,23 +32,31 @@ MOST_KNOWN: Final = 5_000
 
 
 class AlertDesk:
-    """Alerts and digests of all models of a partition."""
+    """Alerts and digests of all models of a partition.
+
+    Attributes
+    ----------
+    moved
+        Whether the last input has changed what is saved.
+    """
 
     def __init__(self) -> None:
         self._clocks: dict[str, ModelClock] = {}
         self._notices: dict[str, Notices] = {}
         self._known: dict[str, Known] = {}
         self._digests = Digests()
+        self.moved = False
 
     def take(self, item: Input, at: float, specs: Specs) -> list[Alert | Digest]:
         """Take an input, as `ModelResponses.take` does."""
         alerts: list[Alert | Digest] = []
+        moved = isinstance(item, DriftEvent | MaintenanceNotice)
         match item:
             case DriftEvent():
                 self._clock(item.model).hear(time_of(item), at)
                 alerts += self._take_event(item, at, specs)
             case VersionProgress() if item.time is not None:
-                self._clock(item.model).hear(item.time.timestamp(), at)
+                moved = self._clock(item.model).hear(item.time.timestamp(), at)
             case MaintenanceNotice():
                 self._notices.setdefault(item.model, Notices()).take(item)
             case Tick():
@@ -56,7 +64,9 @@ class AlertDesk:
                     alerts += self._tell(known, at, specs)
             case _:
                 pass
-        return [*alerts, *self._digests.due(self._known, lambda model: self._clock(model).read(at))]
+        decided = [*alerts, *self._digests.due(self._known, lambda model: self._clock(model).read(at))]
+        self.moved = moved or bool(decided)
+        return decided
 
     def _waiting(self) -> list[Known]:
         return [known for known in self._known.values() if known.in_maintenance]

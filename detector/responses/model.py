@@ -31,6 +31,11 @@ class ModelResponses:
     ----------
     model
         Its id.
+
+    Attributes
+    ----------
+    moved
+        Whether the last input has changed what is saved; a tick that decides nothing has not.
     """
 
     def __init__(self, model: str) -> None:
@@ -39,6 +44,7 @@ class ModelResponses:
         self.cases = Casebook()
         self._notices = Notices()
         self._retraining = Retraining(model)
+        self.moved = False
 
     def take(self, item: Input, at: float, specs: Specs) -> list[Decision]:
         """Take an input.
@@ -67,7 +73,9 @@ class ModelResponses:
                     decisions += self._retraining.answer(item, self.clock.now, self.cases)
             case Tick():
                 pass
-        return [*decisions, *self._due(specs)]
+        decisions += self._due(specs)
+        self.moved = bool(decisions) or not isinstance(item, Tick)
+        return decisions
 
     def _take_event(self, event: DriftEvent, at: float, specs: Specs) -> list[Decision]:
         spec = specs(event.model, event.version)

@@ -120,12 +120,10 @@ class PartitionResponses:
                 kept.machine.take(notice, at, lambda *_: None)
 
     def _take(self, key: str, kept: _Kept[Machine], entry: Entry, specs: Specs) -> list[Decision]:
-        passing = isinstance(entry.item, Tick) or (key == DESK and isinstance(entry.item, VersionProgress))
-        before = kept.machine.state() if passing else None
         if not kept.is_new(entry):
             return []
         decisions: list[Decision] = [*kept.machine.take(entry.item, entry.at, specs)]
-        if before is None or decisions or kept.machine.state() != before:
+        if kept.machine.moved:
             self.changed.add(key)
         return decisions
 
