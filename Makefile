@@ -4,6 +4,8 @@ PYTHON ?=
 VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
 ARGS ?=
+# Test processes side by side; 0 is one that a debugger can be attached to.
+JOBS ?= 2
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -15,6 +17,7 @@ help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  PYTHON=python3.12    the interpreter that .venv is made with (3.11, 3.12 or 3.13)"
+	@echo "  JOBS=2               test processes side by side; 0: one, for a debugger"
 	@echo "  ARGS='...'           more arguments for the command behind the target: make test ARGS='-k bins'"
 
 setup: $(READY) ## make .venv and install everything in it (the others do it when they need it)
@@ -29,7 +32,7 @@ demo: $(READY) ## a real worker finds real drift in a year of flights, on an emb
 	@$(BIN)/driftline demo $(ARGS)
 
 test: $(READY) ## all tests: unit, property, contract, embedded broker, Apache Kafka (needs Java 17 and Maven, or skips)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-fast: $(READY) ## the tests that need no broker and no patience: unit, property, contract
 	@$(BIN)/python -m pytest -m 'not integration and not kafka and not slow' $(ARGS)

@@ -20,6 +20,7 @@ from detector.judge import ModelJudge
 from detector.layout import Layout
 from detector.reference import freeze
 from detector.rows import Rows, Source, carried
+from detector.segments.values import event_fields
 from detector.totals import RunningTotal
 from schemas.model_spec import ModelSpec, Seasonality
 from schemas.outbound import DriftEvent, ModelStatus
@@ -161,6 +162,8 @@ class FileBacktest:
             self.reader.spec = spec = spec.model_copy(update={"prediction": None})
         if self.cut.is_given and spec.outcomes is not None and not self.reader.has_labels:
             self.reader.spec = spec.model_copy(update={"outcomes": None})
+        if self.cut.is_given and len(self.reader.fields) < len(event_fields(spec)):
+            self.reader.spec = self.reader.spec.model_copy(update={"segments": None})
         if not self.reader.timed:
             if self.cut.until is not None:
                 raise OperatorError(f"{path} has no time column {spec.columns.time!r}: use --reference-rows")

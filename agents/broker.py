@@ -11,6 +11,7 @@ It keeps its data in memory and is alone: never for production. What it does oth
 
 from __future__ import annotations
 
+import random
 import shutil
 import signal
 import socket
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,6 +31,9 @@ from agents.errors import BrokerError
 HOST: Final = "127.0.0.1"
 _READY_WITHIN_S: Final = 20.0
 _STOPPED_WITHIN_S: Final = 10.0
+_PORTS: Final = range(20_000, 32_000)
+"""Linux takes ports from 32,768 on for outgoing connections, others from 49,152 on."""
+_TRIES: Final = 100
 
 
 class EmbeddedBroker:
@@ -107,11 +112,16 @@ class EmbeddedBroker:
 
 
 def free_port() -> int:
-    """Return a port that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that nothing listens on at this moment.
+
+    It lies below those that systems take for outgoing connections: such a one may stay on a port for hours, and who was
+    promised it, or comes back to it after a crash, could not listen there.
+    """
+    for port in random.sample(_PORTS, _TRIES):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            return port
+    raise BrokerError(f"none of {_TRIES} ports between {_PORTS[0]} and {_PORTS[-1]} is free")
 
 
 def accepts_connections(port: int) -> bool:

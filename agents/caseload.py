@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Version = tuple[str, str]
 """Model and version."""
+Source = tuple[str, int]
+"""Topic and partition that rows came from."""
 
 MOST_STRANGERS: Final = 1_000
 """Unregistered versions whose rows are shown; of more, only the metric tells."""
@@ -46,6 +48,8 @@ class Caseload:
         self._strangers: dict[Version, dict[tuple[str, int], UnregisteredRows]] = {}
         self._notes: dict[Version, dict[str, str]] = {}
         self._stalled: set[Version] = set()
+        self._missing: dict[tuple[Version, Source], int] = {}
+        """Where forwarded rows of a source partition are missing, since their record was damaged."""
         self.unsaved: set[Version] = set()
         self.unreported: set[Version] = set()
 
@@ -64,11 +68,22 @@ class Caseload:
             self._watch(registration)
             return
         self._strangers.pop(version, None)
+        missing = self._missing.get((version, (rows.topic, rows.partition)))
+        if missing is not None:
+            if rows.from_offset > missing:
+                return  # they would be taken for all that there are
+            if rows.next_offset > missing:
+                del self._missing[version, (rows.topic, rows.partition)]
+                self.note(version, f"damaged {rows.topic}/{rows.partition}", None)
         if version not in self._collectors:
             self._collectors[version] = BaselineCollector(registration.spec)
             self.unreported.add(version)
         if self._collectors[version].add(rows):
             self.unreported.add(version)
+
+    def miss(self, version: Version, source: Source, from_offset: int) -> None:
+        """Note that forwarded rows from an offset on could not be read: later ones are not taken until they come."""
+        self._missing.setdefault((version, source), from_offset)
 
     def count_stranger(self, rows: UnregisteredRows) -> None:
         """Note how many rows of an unregistered version a source partition has."""
@@ -125,16 +140,32 @@ class Caseload:
 
     # -------------------------------------------------------------------------------------- states and status
 
-    def restore(self, spec: ModelSpec, state: bytes) -> None:
-        """Take up a judge where its saved state left off; one that cannot be read starts afresh and says so."""
+    def begin(self, spec: ModelSpec) -> None:
+        """Judge a version from the first total that comes."""
         version = (spec.model, spec.version)
+        self._judges[version] = ModelJudge(spec)
+        self._changed(version)
+
+    def restore(self, spec: ModelSpec, state: bytes) -> None:
+        """Take up a judge where its saved state left off.
+
+        Raises
+        ------
+        NewerStateError
+            A newer release wrote it.
+        StateError
+            It cannot be read: nothing is changed.
+        """
         try:
-            self._judges[version] = ModelJudge.restore(spec, state)
-        except (StateError, ValueError, LookupError, TypeError) as error:
-            log.error("a saved state cannot be read, its version starts afresh",
-                      model=spec.model, version=spec.version, why=str(error))  # fmt: skip
-            self._judges[version] = ModelJudge(spec)
-            self.note(version, "state", "its saved state could not be read: judged afresh since the last restart")
+            self._judges[spec.model, spec.version] = ModelJudge.restore(spec, state)
+        except StateError:
+            raise
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise StateError(f"its content does not fit: {error!r}") from error
+
+    def incidents(self, version: Version) -> frozenset[str]:
+        """Ids of the open incidents of a version."""
+        return frozenset(status.incident_id for status in self._status(version) if status.incident_id is not None)
 
     def states(self) -> Iterator[tuple[Version, bytes]]:
         """States of the judges that have changed."""

@@ -1,7 +1,8 @@
 """Totals that begin below the position of their partition: the range in between is read once more.
 
 That happens when a reference from the stream was frozen (counting begins where the baseline ends, and the agent has
-moved on meanwhile), when a topic was made anew, and when a model registered itself. The log is the buffer.
+moved on meanwhile), when a topic was made anew, when a model registered itself, and when what was saved last is damaged
+and an older total is continued. The log is the buffer.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import structlog
 
 from agents.baseline import Collecting
 from agents.counting import Counting
+from agents.errors import OperatorError
 from agents.formats.decoded import DecodedRun
+from agents.joins.store import DamagedStoreError
 from agents.log_reader import LogReader
 from agents.partition_totals import PartitionLedger, add_rows, by_version, name_of
 from agents.runs import Run, cut
@@ -65,10 +68,13 @@ class CatchUp:
 
     def is_due(self, ledger: PartitionLedger) -> bool:
         """Whether `settle` has anything to look at."""
-        return bool(ledger.reopen) or ledger.settled_at != self._registry.revision
+        return bool(ledger.reopen or ledger.behind) or ledger.settled_at != self._registry.revision
 
     async def settle(self, ledger: PartitionLedger) -> None:
         """Open what is due by the registry; the caller holds the ledger's turn."""
+        for name, (version, begin) in list(ledger.behind.items()):
+            if (registration := self._registry.lookup(*name)) is not None:
+                await self._bring_up(ledger, registration, version, begin)
         for name in list(ledger.reopen):
             if (registration := self._registry.lookup(*name)) is not None and registration.layout is not None:
                 await self.open(ledger, registration)
@@ -85,6 +91,16 @@ class CatchUp:
                     await self._collect(ledger, registration, stranger.first_offset)
                 ledger.forget_stranger(name)
         ledger.settled_at = revision
+
+    async def _bring_up(
+        self, ledger: PartitionLedger, registration: Registration, version: Counting | Collecting, begin: int
+    ) -> None:
+        """Go on with what lies behind the position, since what was saved last was damaged."""
+        if await self._read_again(ledger, registration, begin, version):
+            if isinstance(version, Counting):
+                version.total.next_offset = max(version.total.next_offset, ledger.position)
+                version.changed = version.changed or version.every_rows is None
+            ledger.adopt(name_of(registration), version)
 
     async def open(self, ledger: PartitionLedger, registration: Registration, first_row: int | None = None) -> None:
         """Begin the total of a version.
@@ -147,6 +163,8 @@ class CatchUp:
         """Decode what can be decoded; what cannot became a dead letter when it was read first."""
         try:
             return self._decoder.decode(run, ledger.source)
+        except (OperatorError, DamagedStoreError):
+            raise
         except Exception:
             if len(run) == 1:
                 return DecodedRun()

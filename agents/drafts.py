@@ -18,6 +18,7 @@ from detector.inference import infer_spec
 from detector.reference import freeze
 from detector.rows import Column, Rows
 from schemas.model_spec import ColumnNames, FrozenReference, ModelSpec, Task
+from schemas.segments import PAIR
 
 SAMPLE_ROWS: Final = 50_000
 """From so many rows at the head of the file, types are guessed."""
@@ -74,6 +75,7 @@ def draft_spec(
     """
     file = DataFile(path)
     file.require(list(exclude), "column")
+    file.require(list((fields or {}).get("segments", {}).get("fields", ())), "column for segments")
     sample = {name: values for name, values in file.sample(SAMPLE_ROWS).items() if name not in exclude}
     try:
         spec, notes = infer_spec(
@@ -101,6 +103,14 @@ def draft_spec(
         spec = spec.model_copy(update={"outcomes": outcomes})
         more.append(f"the positive class was predicted from a score of {threshold:g} on: see `outcomes.threshold`")
     return Draft(spec, cast(FrozenReference, spec.reference.frozen), (*notes, *reader.notes, *more))
+
+
+def segments_of(asked: Sequence[str]) -> dict[str, Any]:
+    """Read what rows are to be broken down by, columns and pairs as ``a+b``, as the ``segments`` of a spec."""
+    pairs = [tuple(each.split(PAIR)) for each in asked if each.count(PAIR) == 1]
+    single = [each for each in asked if each.count(PAIR) != 1]
+    fields = dict.fromkeys([*single, *(name for pair in pairs for name in pair)])
+    return {"fields": tuple(fields), "pairs": tuple(pairs)}
 
 
 def _read_all(reader: RowReader, progress: Callable[[int], None]) -> tuple[Rows, dict[str, int]]:

@@ -25,3 +25,7 @@ class DeliveryError(Exception):
 
 class StuckError(Exception):
     """Something that should move does not; the worker must end and be started again."""
+
+
+class PartitionsLostError(Exception):
+    """The partitions have moved to another generation: drop the work."""

@@ -9,6 +9,8 @@ action      what happens
 ``kill``    SIGKILL: nothing is written or closed any more
 ``freeze``  SIGSTOP: the process stands still, with its connections open, until somebody sends SIGCONT
 ``raise``   an error, as of a broker that does not acknowledge: the worker crashes in order
+``hang``    this step waits for ever, while all others go on; where a step can wait
+``block``   the whole event loop stands still
 ==========  ==========================================================================================
 
 The places are the steps between which a crash leaves something half done (see ``docs/delivery.md``).
@@ -16,8 +18,10 @@ The places are the steps between which a crash leaves something half done (see `
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,6 +32,7 @@ import structlog
 from agents.errors import DeliveryError, SettingsError
 
 VARIABLE: Final = "DRIFTLINE_FAILPOINT"
+HANG: Final = "hang"
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +40,8 @@ log = structlog.get_logger(__name__)
 class Place(StrEnum):
     """Where the worker can be made to fail."""
 
+    BEFORE_COUNT = "profiling.before_count"
+    """A run has come to its agent; nothing is done with it."""
     COUNTED = "profiling.counted"
     """A run was added to the totals; nothing of it is written."""
     BEFORE_PUBLISH = "profiling.before_publish"
@@ -67,10 +74,30 @@ class Place(StrEnum):
     """Responses, requests and alerts are acknowledged; the states that decided them are not saved."""
     RESPONSES_SAVED = "responses.saved"
     """These are saved; the offsets of ``response-inputs`` are not committed."""
+    BEFORE_ANSWER = "responses.before_answer"
+    """Drift events have come; they are not forwarded to be answered."""
+
+
+HANGING: Final = frozenset(
+    {
+        Place.BEFORE_COUNT,
+        Place.BEFORE_PUBLISH,
+        Place.BEFORE_COMMIT,
+        Place.BEFORE_FORWARD,
+        Place.FOLDED,
+        Place.BEFORE_SAVE,
+        Place.BEFORE_ANSWER,
+    }
+)
+"""Where a step can wait for ever."""
 
 
 class InjectedFaultError(DeliveryError):
     """What the action ``raise`` raises."""
+
+
+class _HangError(Exception):
+    """What the action ``hang`` raises, for `failpoint_or_hang` alone."""
 
 
 @dataclass(slots=True)
@@ -82,6 +109,8 @@ class _Trap:
 
 
 _traps: dict[str, _Trap] = {}
+_released = asyncio.Event()
+"""Set when failpoints are set anew: what hangs goes on then."""
 
 
 def failpoint(place: Place) -> None:
@@ -94,6 +123,14 @@ def failpoint(place: Place) -> None:
         trap.act(place)
 
 
+async def failpoint_or_hang(place: Place) -> None:
+    """Fail here, or wait for ever, where a test has asked for it."""
+    try:
+        failpoint(place)
+    except _HangError:
+        await _released.wait()
+
+
 def arm(environment: Mapping[str, str]) -> None:
     """Set the traps that ``DRIFTLINE_FAILPOINT`` names, and remove those that were set before.
 
@@ -102,7 +139,10 @@ def arm(environment: Mapping[str, str]) -> None:
     SettingsError
         It names a place or an action that there is not.
     """
+    global _released  # noqa: PLW0603 - an event belongs to the loop that first waits for it
     _traps.clear()
+    _released.set()
+    _released = asyncio.Event()
     for entry in filter(None, environment.get(VARIABLE, "").split(",")):
         place, _, action = entry.strip().partition("=")
         name, _, times = action.partition(":")
@@ -111,6 +151,8 @@ def arm(environment: Mapping[str, str]) -> None:
         if name not in ACTIONS or (times and not (times.isdecimal() and int(times) > 0)):
             raise SettingsError(f"{VARIABLE}: {action!r} is no action: write one of {', '.join(ACTIONS)}, "
                                 "or with the number of the time, as in kill:3")  # fmt: skip
+        if name == HANG and place not in HANGING:
+            raise SettingsError(f"{VARIABLE}: no step can hang at {place}: choose among {', '.join(sorted(HANGING))}")
         _traps[place] = _Trap(ACTIONS[name], int(times or 1))
         log.warning("a failpoint is set: this worker will fail on purpose", place=place, action=action)
 
@@ -127,5 +169,19 @@ def _raise(place: str) -> None:
     raise InjectedFaultError(f"the failpoint {place} was reached")
 
 
-ACTIONS: Final[dict[str, Callable[[str], None]]] = {"kill": _kill, "freeze": _freeze, "raise": _raise}
+def _hang(place: str) -> None:
+    raise _HangError(place)
+
+
+def _block(_place: str) -> None:
+    threading.Event().wait()
+
+
+ACTIONS: Final[dict[str, Callable[[str], None]]] = {
+    "kill": _kill,
+    "freeze": _freeze,
+    "raise": _raise,
+    HANG: _hang,
+    "block": _block,
+}
 """What can happen at a place."""

@@ -22,6 +22,7 @@ from agents.cells import MISSING, read_column, read_stages, read_times
 from agents.errors import OperatorError
 from detector.outcomes import outcome_columns
 from detector.rows import Column, Rows, Source, carried, signal_types
+from detector.segments.values import event_fields, segment_columns
 from schemas.model_spec import LABEL, ColumnNames, FeatureType, ModelSpec, Output, Task
 
 PARQUET_ROWS: Final = 16_384
@@ -165,6 +166,9 @@ class RowReader:
             [name for role in renamed if (name := getattr(names, role)) != ColumnNames.model_fields[role].default],
             "column",
         )
+        if lacking := [name for name in event_fields(self.spec) if name not in self.file.columns]:
+            self.notes.append(f"{self.file.path} has no column {', '.join(map(repr, lacking))}: "
+                              "rows are not broken down by it")  # fmt: skip
         if self.spec.outcomes is not None and not self.has_labels:
             self.notes.append(f"{self.file.path} has no column {names.label!r}: performance is not judged")
         if self.answer is not None and not self.has_answer:
@@ -195,6 +199,11 @@ class RowReader:
         """Whether the file has times."""
         return self.spec.columns.time in self.file.columns
 
+    @property
+    def fields(self) -> list[str]:
+        """Columns by which rows are broken down, features aside, as far as the file has them."""
+        return [name for name in event_fields(self.spec) if name in self.file.columns]
+
     def chunks(self) -> Iterator[Chunk]:
         """Read the file from top to bottom.
 
@@ -207,6 +216,7 @@ class RowReader:
         wanted = [feature.name for feature in self.spec.features]
         if self.has_labels:
             wanted += [name for name in (names.label, names.prediction, names.score) if name in self.file.columns]
+        wanted += self.fields
         wanted += [name for name in (self.answer, names.time, names.version, names.stage)
                    if name is not None and name in self.file.columns]  # fmt: skip
         start = 0
@@ -240,7 +250,11 @@ class RowReader:
                 shown = batch[names.time][0].as_py()
                 raise FileError(f"{self.file.path}: {names.time!r} holds no times: row {start} has {shown!r}")
         watched = len(self.spec.features) + (self.spec.prediction is not None)
-        columns = (*(self._column(batch, signal) for signal in range(watched)), *self._outcomes(batch))
+        features = [self._column(batch, signal) for signal in range(watched)]
+        outcomes = self._outcomes(batch)
+        fields = {name: read_column(batch[name], FeatureType.CATEGORY) for name in self.fields}
+        segments = segment_columns(self.spec, features[: len(self.spec.features)], fields)
+        columns = (*features, *outcomes[: len(outcomes) - len(segments)], *segments)
         rows = Rows(Source.PREDICTIONS, np.arange(start, start + count), times, stages, columns)
         return Chunk(rows if keep.all() else _only(rows, keep), start + count, left_out)
 
@@ -270,13 +284,18 @@ def by_source(rows: Rows, spec: ModelSpec) -> list[Rows]:
     """
     split = []
     watched = len(spec.features) + (spec.prediction is not None)
-    context = (*rows.columns[:watched], *(None for _ in rows.columns[watched:]))
+    first = len(spec.signals) - len(spec.segment_signals)
+    context = (*rows.columns[:watched], *[None] * (first - watched), *rows.columns[first:])
     for source in Source:
         pairs = zip(rows.columns, carried(spec, source), strict=True)
         columns = tuple(column if is_carried else None for column, is_carried in pairs)
         if any(column is not None for column in columns):
             part = Rows(source, rows.offsets, rows.times, rows.stages, columns)
-            split.append(_labelled(replace(part, context=context), spec) if source is Source.OUTCOMES else part)
+            if source is Source.OUTCOMES:
+                part = _labelled(replace(part, context=context), spec)
+            elif spec.segments is not None and columns[first] is None:
+                part = replace(part, context=(*[None] * first, *rows.columns[first:]))
+            split.append(part)
     return [part for part in split if len(part)]
 
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
@@ -50,6 +50,9 @@ class LogReader:
     BrokerError
         No broker answers, the topic does not exist, or a partition has no leader within the request timeout.
     """
+
+    past_read: ClassVar[int] = 0
+    """Records of the past that the readers of this process have read, all together: it moves as long as they do."""
 
     def __init__(
         self,
@@ -116,6 +119,7 @@ class LogReader:
         while behind:
             before = dict(self.positions)
             for records in await self._next(consumer):
+                LogReader.past_read += len(records)
                 yield records
             if self.positions != before:
                 moved_at = time.monotonic()

@@ -76,6 +76,12 @@ METRICS: Final = (
         ("topic", "partition"),
     ),
     MetricSpec(
+        "driftline_damaged_records_total",
+        Kind.COUNTER,
+        "Saved records that were damaged, and refused: what they held is rebuilt, or named where it cannot be.",
+        ("topic",),
+    ),
+    MetricSpec(
         "driftline_lag_records",
         Kind.GAUGE,
         "Records between what this worker has committed and the end of a partition that it owns.",
@@ -190,6 +196,7 @@ class Metrics:
     invalid_values: Counter
     unregistered_rows: Counter
     uncounted_offsets: Counter
+    damaged_records: Counter
     lag_records: Gauge
     outcomes: Counter
     outcomes_left_out: Counter

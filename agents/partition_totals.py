@@ -93,12 +93,15 @@ class PartitionLedger:
         What is done with each model version.
     reopen
         Versions whose total must be opened at an offset that may lie below the position.
+    behind
+        What goes on at an offset below the position, which is given: it must catch up before it is counted on.
     incarnations
         Of totals to be opened; 0 where a version is missing.
     saved
         Where the last acknowledged total of each version lies.
     chunks
-        Where the forwarded rows of each version lie.
+        Where the forwarded rows of each version lie, and records that are damaged: removed once a total takes their
+        place.
     settled_at
         Revision of the registry by which totals were opened.
     turn
@@ -115,6 +118,7 @@ class PartitionLedger:
     is_loaded: bool = False
     versions: dict[ModelVersion, Counting | Collecting] = field(default_factory=dict)
     reopen: dict[ModelVersion, int] = field(default_factory=dict)
+    behind: dict[ModelVersion, tuple[Counting | Collecting, int]] = field(default_factory=dict)
     incarnations: dict[ModelVersion, int] = field(default_factory=dict)
     saved: dict[ModelVersion, Address] = field(default_factory=dict)
     chunks: dict[ModelVersion, list[Address]] = field(default_factory=dict)
@@ -185,10 +189,8 @@ class PartitionLedger:
         name = name_of(registration)
         if name in self.reopen:
             return self.reopen[name]
-        frozen = registration.spec.reference.frozen
-        for baseline in () if frozen is None else frozen.offsets:
-            if (baseline.topic, baseline.partition) == self.tp:
-                return baseline.to_offset
+        if (end := baseline_end(registration, self.tp)) is not None:
+            return end
         known = self.versions.get(name)
         if isinstance(known, Collecting) and known.first_offset is not None:
             return known.first_offset
@@ -209,6 +211,7 @@ class PartitionLedger:
         """Count a version from now on; it has come to the ledger's position."""
         self.versions[name] = version
         self.reopen.pop(name, None)
+        self.behind.pop(name, None)
 
     def leave_out(self, gap: OffsetRange) -> None:
         """Name offsets that were gone before they could be counted, in all totals."""
@@ -236,11 +239,17 @@ class PartitionLedger:
             isinstance(version, Counting) and version.changed for version in self.versions.values()
         )
 
+    @property
+    def committable(self) -> int:
+        """The offset up to which everything is in what was, or would now be, published."""
+        offsets = (each.committable(self.position) for each in self.versions.values() if isinstance(each, Counting))
+        return min(offsets, default=self.position)
+
     def snapshot(self) -> Snapshot:
         """Take what has changed, with the offset up to which it is everything."""
         entries: list[Entry] = []
         replaces: dict[Address, list[Address]] = {}
-        commit = self.position
+        commit = self.committable
         for name, version in self.versions.items():
             home = partition_for(name[0], self.profile_partitions)
             if isinstance(version, Collecting):
@@ -252,13 +261,12 @@ class PartitionLedger:
             entries += [self._entry(total, self._base(name, total.incarnation), home) for total in totals]
             if totals:
                 replaces[_address(entries[-1])] = self._replaced(name, _address(entries[-1]))
-            commit = min(commit, version.committable(self.position))
         entries += self._stranger_entries()
         stale, self.stale = self.stale, []
         return Snapshot(self, entries, replaces, stale, commit)
 
     def _replaced(self, name: ModelVersion, address: Address) -> list[Address]:
-        older = self.chunks.pop(name, [])
+        older = [each for each in self.chunks.pop(name, []) if each != address]
         before = self.saved.get(name)
         if before is not None and before != address:
             older.append(before)
@@ -300,6 +308,15 @@ def appended_at(run: Run, offset: int) -> float:
     """Timestamp, in seconds since 1970, of the last record of the run below ``offset``."""
     index = bisect_left(run.records, offset, key=_offset) - 1
     return max(run.records[max(index, 0)].timestamp, 0) / 1_000.0
+
+
+def baseline_end(registration: Registration, tp: TP) -> int | None:
+    """Where the rows of a partition end that became the reference; None where none did."""
+    frozen = registration.spec.reference.frozen
+    for baseline in () if frozen is None else frozen.offsets:
+        if (baseline.topic, baseline.partition) == tp:
+            return baseline.to_offset
+    return None
 
 
 def name_of(registration: Registration) -> ModelVersion:

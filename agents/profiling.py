@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -29,14 +29,17 @@ from agents import dead_letters, recovery, statelog
 from agents.auto_registration import AutoRegistration
 from agents.catching_up import CatchUp
 from agents.errors import DeliveryError, OperatorError
-from agents.failpoints import Place, failpoint
+from agents.failpoints import Place, failpoint, failpoint_or_hang
 from agents.formats.decoded import DecodedRun, ModelVersion
 from agents.formats.native import RunDecoder
 from agents.joins.forwarding import MANY, Forwarder
 from agents.joins.joiner import Joiner, pieces
+from agents.joins.store import DamagedStoreError
 from agents.partition_totals import PartitionLedger, Snapshot
+from agents.rescue import judges_copies
 from agents.runs import Run
 from agents.statelog import Entry, StateLog
+from agents.watchdog import Standing
 from detector.rows import Source
 from schemas.model_spec import OffsetRange
 from schemas.outbound import DeadLetterReason
@@ -57,7 +60,7 @@ JOINS: Final = "joins"
 """The topic in which labels find their predictions."""
 STREAMS: Final = {source.value: source for source in Source} | {JOINS: Source.OUTCOMES}
 """Topics that are counted, and what rows come of them."""
-_PASSED_ON: Final = (DeliveryError, OperatorError, KafkaError)
+_PASSED_ON: Final = (DeliveryError, OperatorError, KafkaError, DamagedStoreError)
 """Faults of the broker, not of a record: the worker ends and starts again from what is committed."""
 
 log = structlog.get_logger(__name__)
@@ -116,6 +119,22 @@ class Profiler:
         """The books of the partitions that this worker has now."""
         return tuple(self._ledgers.values())
 
+    @property
+    def inputs(self) -> Collection[str]:
+        """Names on the broker of the topics that are counted."""
+        return self._sources
+
+    def standing(self, tp: TP) -> Standing | None:
+        """How far the counting of a partition has come, for the watchdog."""
+        ledger = self._ledgers.get(tp)
+        if ledger is None or not ledger.is_loaded:
+            return None
+        return Standing(ledger.position, ledger.committable, self._interval_s)
+
+    @property
+    def _interval_s(self) -> float:
+        return max(self.settings.publish_interval_s, self._totals_changed / TOTALS_PER_SECOND)
+
     def totals(self, model: str | None = None) -> list[dict[str, Any]]:
         """Running totals of this worker's partitions; with their counts where a model is named."""
         return [each for ledger in self.ledgers if ledger.is_loaded for each in ledger.shown(model)]
@@ -163,8 +182,9 @@ class Profiler:
             )
             await self.forwarder.follow(await self.app.producer.partitions(self.joiner.topic))
             saved, partitions = await statelog.read_back(
-                self.settings, self._profiles.topic, lambda key: recovery.source_of(key) in tps
+                self.settings, self._profiles.topic, lambda key: recovery.source_of(key) in tps, metrics=self.metrics
             )
+            saved += await judges_copies(self.settings, self.registry, saved)
             for ledger in new:
                 tp = ledger.tp
                 source_log = recovery.Log(begins[tp], ends[tp], committed[tp])
@@ -207,7 +227,11 @@ class Profiler:
                 if not self._is_current(ledger):
                     return
             try:
-                await self._count(ledger, rest)
+                try:
+                    await self._count(ledger, rest)
+                except DamagedStoreError:  # nothing of the run was counted; the log fills the store once more
+                    await self.joiner.prepare(ledger.tp, rest.first_offset, lambda: self._is_current(ledger))
+                    await self._count(ledger, rest)
             except _PASSED_ON:
                 raise
             except Exception:
@@ -226,6 +250,7 @@ class Profiler:
         return self.joiner.decode(run) if run.topic == self.joiner.topic else self.decoder.decode(run, source)
 
     async def _count(self, ledger: PartitionLedger, run: Run) -> None:
+        await failpoint_or_hang(Place.BEFORE_COUNT)
         await self._catch_up.settle(ledger)
         if not self._is_current(ledger):
             return
@@ -319,8 +344,7 @@ class Profiler:
                     async with ledger.turn:
                         await self._catch_up.settle(ledger)
             await self.flush()
-            interval = max(self.settings.publish_interval_s, self._totals_changed / TOTALS_PER_SECOND)
-            await asyncio.sleep(max(0.0, interval - (time.monotonic() - began)))
+            await asyncio.sleep(max(0.0, self._interval_s - (time.monotonic() - began)))
 
     async def _find_gaps(self, ledger: PartitionLedger) -> None:
         """Tell offsets that retention has removed from those that never held a record."""
@@ -365,7 +389,7 @@ class Profiler:
             await asyncio.gather(self.forwarder.deliver(), self.letters.deliver())
             return ()
         began = time.monotonic()
-        failpoint(Place.BEFORE_PUBLISH)
+        await failpoint_or_hang(Place.BEFORE_PUBLISH)
         refused, *_ = await asyncio.gather(
             self._profiles.write(entries), self.forwarder.deliver(), self.letters.deliver()
         )
@@ -383,7 +407,7 @@ class Profiler:
         if not moved:
             return True
         offsets = {snapshot.ledger.tp: snapshot.commit for snapshot in moved}
-        failpoint(Place.BEFORE_COMMIT)
+        await failpoint_or_hang(Place.BEFORE_COMMIT)
         if not await self.app.consumer.commit_offsets(offsets, moved[0].ledger.generation):
             self.metrics.commit_failures.inc()
             log.info("offsets were not committed: their partitions have moved", partitions=len(offsets))

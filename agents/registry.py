@@ -23,10 +23,13 @@ from pydantic import ValidationError
 
 from agents.errors import BrokerError, DeliveryError, OperatorError
 from agents.log_reader import LogReader
+from agents.seals import seal_of
+from agents.statelog import open_record, report_damage
 from agents.tasks import end_tasks
 from detector.layout import Layout
 from detector.profile import Profile
 from detector.reference_rows import decode_reference
+from detector.state import StateError
 from schemas import codec
 from schemas.model_spec import ModelSpec
 from schemas.topics import TOPICS
@@ -97,7 +100,7 @@ def _layout(spec: ModelSpec) -> Layout | None:
     if spec.reference.frozen is None:
         return None
     layout = Layout(spec)
-    Profile.decode(spec.reference.frozen.profile, layout.width)
+    Profile.decode(spec.reference.frozen.profile, layout.width, layout.segment_width)
     for sample in spec.reference.frozen.sample or ():
         decode_reference(layout, sample)
     return layout
@@ -184,6 +187,12 @@ class Registry:
         """Return what is in force for all versions of a model."""
         return tuple(self._by_model.get(model, {}).values())
 
+    def find(self, model: str, version: str, spec_hash: str) -> ModelSpec | None:
+        """Return a spec by its hash, whether it is in force, was superseded or refused; None when it was withdrawn."""
+        known = self._versions.get((model, version))
+        offset_and_spec = None if known is None else known.specs.get(spec_hash)
+        return None if offset_and_spec is None else offset_and_spec[1]
+
     def __iter__(self) -> Iterator[Registration]:
         return iter(list(self._registrations.values()))
 
@@ -248,12 +257,20 @@ class Registry:
             raise BrokerError(f"topic {self._topic} was not read up to offset {offset} within {limit:g} s") from None
 
     def admit(self, record: ConsumerRecord) -> None:
-        """Take in one record of the topic; one that is no spec is reported and passed over."""
+        """Take in one record of the topic; one that is no spec, or damaged, is reported and passed over.
+
+        Raises
+        ------
+        NewerFormatError
+            A newer release wrote it: the worker must end.
+        """
         try:
             if record.value is None:
                 self._withdraw((record.key or b"").decode())
             else:
-                self._add(codec.decode(ModelSpec, record.value), record.offset)
+                self._add(codec.decode(ModelSpec, open_record(record)), record.offset)
+        except StateError as error:
+            report_damage(self._metrics, record, error)
         except (ValidationError, ValueError, ArithmeticError, LookupError) as error:
             log.error("a record of the models topic is no model spec", offset=record.offset, why=str(error))
 
@@ -341,7 +358,7 @@ class Registry:
                     value,
                     key=f"{spec.model}/{spec.version}/{spec.hash}".encode(),
                     partition=0,
-                    headers=codec.headers(spec, source=SOURCE),
+                    headers=[*codec.headers(spec, source=SOURCE), *seal_of(value)],
                 )
         except KafkaError as error:
             raise DeliveryError(f"the spec was not accepted by the broker: {error!r}") from error

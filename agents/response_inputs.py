@@ -30,9 +30,11 @@ from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 from pydantic import ValidationError
 
+from agents.failpoints import Place, failpoint_or_hang
 from agents.producer import Outgoing
 from agents.runs import Run
 from agents.statelog import partition_for
+from agents.watchdog import Standing
 from detector.responses.inputs import progress_of
 from detector.responses.partition import Entry
 from schemas import codec
@@ -49,7 +51,7 @@ MOVED_S: Final = 3_600.0
 _KIND: Final = "input"
 _ORIGIN: Final = "origin"
 
-Place = tuple[str, str, str]
+_Stage = tuple[str, str, str]
 """Model, version, stage."""
 
 log = structlog.get_logger(__name__)
@@ -103,12 +105,14 @@ class ResponseInputs:
         self._settings = app.settings
         self._log = app.settings.topic("response-inputs")
         self._partitions = 0
-        self._progress: dict[Place, VersionProgress] = {}
+        self._progress: dict[_Stage, VersionProgress] = {}
         """What was heard last of each version and stage and not forwarded."""
-        self._told: dict[Place, datetime | None] = {}
+        self._told: dict[_Stage, datetime | None] = {}
         """Event time that was forwarded last."""
         self._heard: dict[TP, tuple[int, int]] = {}
         """Of ``model-status``: the offset to be committed once all progress is forwarded, and the generation."""
+        self._standings: dict[TP, tuple[int, Standing]] = {}
+        """How far each source has come, and in which generation."""
         self._ticked: dict[TP, float] = {}
         self._flushed = 0
         """The interval in which progress was told last."""
@@ -123,6 +127,11 @@ class ResponseInputs:
         status = self._app.input_topic(self._settings.topic("model-status"))
         self._app.agent(status, name="responses model-status")(self._follow_statuses)
         self._app.task(self._tick_for_ever)
+
+    def standing(self, tp: TP) -> Standing | None:
+        """How far a source has been forwarded, for the watchdog."""
+        generation, standing = self._standings.get(tp, (-1, None))
+        return standing if generation == self._app.consumer_generation_id else None
 
     # ------------------------------------------------------------------------------------------------- forwarding
 
@@ -142,10 +151,12 @@ class ResponseInputs:
             A record was not acknowledged: the worker must end.
         """
         tp = TP(run.topic, run.partition)
+        await failpoint_or_hang(Place.BEFORE_ANSWER)
         if not await still_ours(self._app, tp, generation):
             return
         records = [outgoing for record in run.records for outgoing in await self._outgoing(kind, record)]
         await self._app.producer.deliver(records)
+        self._standings[tp] = (generation, Standing(run.next_offset, run.next_offset))
         if await still_ours(self._app, tp, generation):
             await self._app.consumer.commit_offsets({tp: run.next_offset}, generation)
 
@@ -179,20 +190,22 @@ class ResponseInputs:
             if status is not None and (progress := progress_of(status)) is not None:
                 self._progress[progress.model, progress.version, progress.stage.value] = progress
         self._heard[tp] = (run.next_offset, generation)
+        _, before = self._standings.get(tp, (-1, Standing(0, 0)))
+        self._standings[tp] = (generation, Standing(run.next_offset, before.owed))
         await self._tell([place for place, progress in self._progress.items() if self._is_news(place, progress)])
 
-    def _is_news(self, place: Place, progress: VersionProgress) -> bool:
+    def _is_news(self, place: _Stage, progress: VersionProgress) -> bool:
         before = self._told.get(place)
         if before is None or progress.time is None:
             return place not in self._told
         return (progress.time - before).total_seconds() >= MOVED_S
 
-    async def _tell(self, places: Iterable[Place]) -> None:
+    async def _tell(self, places: Iterable[_Stage]) -> None:
         """Forward progress; what was heard is committed when nothing is left to be told."""
         async with self._telling:
             await self._tell_now({place: self._progress.pop(place) for place in places if place in self._progress})
 
-    async def _tell_now(self, telling: Mapping[Place, VersionProgress]) -> None:
+    async def _tell_now(self, telling: Mapping[_Stage, VersionProgress]) -> None:
         if telling:
             count, headers = await self._count(), [(_KIND, Kind.PROGRESS.encode())]
             await self._app.producer.deliver(
@@ -204,6 +217,7 @@ class ResponseInputs:
         if not self._progress:
             heard, self._heard = self._heard, {}
             for tp, (offset, generation) in heard.items():
+                self._standings[tp] = (generation, Standing(offset, offset))
                 if await still_ours(self._app, tp, generation):
                     await self._app.consumer.commit_offsets({tp: offset}, generation)
 

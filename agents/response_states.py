@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from faust.types import TP
 
-from agents.statelog import Deliverer, Entry, Saved, StateKey, StateLog, furthest, read_back
+from agents.seals import NewerFormatError
+from agents.statelog import Deliverer, Entry, Saved, StateKey, StateLog, ranked, read_back
 from detector.responses.partition import PartitionResponses
-from detector.state import StateError, pack, unpack
+from detector.state import NewerStateError, StateError, pack, unpack
 from schemas.topics import TOPICS
 
 if TYPE_CHECKING:
+    from agents.metrics import Metrics
     from agents.settings import Settings
 
 _POSITION_BYTES: Final = 8
@@ -33,6 +35,10 @@ class ResponseShard:
     responses: PartitionResponses = field(default_factory=PartitionResponses)
     stale: dict[str, list[StateKey]] = field(default_factory=lambda: defaultdict(list))
     """States of earlier owners, by base key: removed once our own is acknowledged."""
+    damaged: list[str] = field(default_factory=list)
+    """Base keys whose newest state could not be read: what they had taken since must be taken again."""
+    position: int = 0
+    """Offset of the next record to take."""
 
 
 class ResponseStates:
@@ -44,17 +50,27 @@ class ResponseStates:
         Of the worker.
     deliverer
         The app's producer.
+    metrics
+        Where damaged states are counted.
     """
 
-    def __init__(self, settings: Settings, deliverer: Deliverer) -> None:
+    def __init__(self, settings: Settings, deliverer: Deliverer, metrics: Metrics) -> None:
         self._settings = settings
+        self._metrics = metrics
         self._log = StateLog(settings.topic("response-states"), TOPICS["response-states"].max_message_bytes, deliverer)
 
     async def restore(self, tp: TP, generation: int) -> ResponseShard:
         """Read back what earlier owners saved of a partition."""
         shard = ResponseShard(tp, generation)
-        saved, _ = await read_back(self._settings, self._log.topic, partitions=[tp.partition])
-        shard.responses.restore({base: best.state for base, best in furthest(saved, _split)[0].items()})
+        saved, _ = await read_back(self._settings, self._log.topic, partitions=[tp.partition], metrics=self._metrics)
+        found: dict[str, dict[str, Any]] = {}
+        for base, records in ranked(saved, _position).items():
+            for record in records:
+                if record.damage is not None and base not in shard.damaged:
+                    shard.damaged.append(base)
+                if base not in found and (state := _state(record)) is not None:
+                    found[base] = state
+        shard.responses.restore(found)
         for record in saved:
             shard.stale[record.key.base].append(record.key)
         return shard
@@ -80,9 +96,18 @@ class ResponseStates:
         await self._log.write([Entry.tombstone(key, shard.tp.partition) for ours, key in old if key != ours])
 
 
-def _split(saved: Saved) -> tuple[dict[str, Any], tuple[int, ...]] | None:
-    """A state, and how far it had come; None for what is not one."""
+def _position(saved: Saved) -> int:
+    """How far a state had come; -1 for what is too short to be one."""
+    return int.from_bytes(saved.value[:_POSITION_BYTES]) if len(saved.value) > _POSITION_BYTES else -1
+
+
+def _state(saved: Saved) -> dict[str, Any] | None:
+    """The state in a record; None where there is none that can be read."""
+    if _position(saved) < 0:
+        return None
     try:
-        return unpack(saved.value[_POSITION_BYTES:]), (int.from_bytes(saved.value[:_POSITION_BYTES]),)
+        return unpack(saved.value[_POSITION_BYTES:])
+    except NewerStateError as error:
+        raise NewerFormatError(f"the saved responses of {saved.key.base}", error) from None
     except StateError:
         return None

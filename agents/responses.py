@@ -10,18 +10,21 @@ saved passes over what it has taken. All that is decided lies in ``detector.resp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from faust.types import TP
 
 from agents.failpoints import Place, failpoint
+from agents.log_reader import LogReader
 from agents.producer import Outgoing
 from agents.response_inputs import ResponseInputs, read_entry, still_ours
 from agents.response_states import ResponseShard, ResponseStates
 from agents.runs import Run
 from agents.statelog import ENVELOPE_BYTES
+from agents.watchdog import Standing
 from detector.responses.inputs import Decision, Held, Sent
 from detector.responses.partition import Entry
 from schemas import codec
@@ -61,7 +64,7 @@ class Responder:
         self._metrics = metrics
         self._settings = app.settings
         self._inputs = ResponseInputs(app)
-        self._states = ResponseStates(app.settings, app.producer)
+        self._states = ResponseStates(app.settings, app.producer, metrics)
         self._shards: dict[TP, ResponseShard] = {}
         self._unknown: int | None = None
         """The registry's revision when a version was looked for in vain."""
@@ -71,6 +74,20 @@ class Responder:
         self._inputs.attach()
         topic = self._app.input_topic(self._settings.topic("response-inputs"))
         self._app.agent(topic, name="responses")(self._respond)
+
+    @property
+    def inputs(self) -> Collection[str]:
+        """Names on the broker of the topics that are read."""
+        return tuple(map(self._settings.topic, SOURCES))
+
+    def standing(self, tp: TP) -> Standing | None:
+        """How far a partition has been taken, for the watchdog."""
+        if tp.topic != self._settings.topic("response-inputs"):
+            return self._inputs.standing(tp)
+        shard = self._shards.get(tp)
+        if shard is None or shard.generation != self._app.consumer_generation_id:
+            return None
+        return Standing(shard.position, shard.position)
 
     async def _respond(self, runs: Any) -> None:
         async for event in runs.events():
@@ -98,14 +115,29 @@ class Responder:
                 self._shards.pop(tp, None)
                 return
             await step(shard, run, decisions)
+        shard.position = run.next_offset
 
     async def _shard(self, tp: TP, generation: int) -> ResponseShard:
         """What is known of a partition, read back once in a generation: others have written in between."""
         known = self._shards.get(tp)
         if known is None or known.generation != generation:
             self._shards = {other: shard for other, shard in self._shards.items() if shard.generation == generation}
-            known = self._shards[tp] = await self._states.restore(tp, generation)
+            known = await self._states.restore(tp, generation)
+            if known.damaged:
+                await self._take_again(known)
+            self._shards[tp] = known
         return known
+
+    async def _take_again(self, shard: ResponseShard) -> None:
+        """Rebuild what damaged states held from what is left of the log; what that decides was sent long ago."""
+        committed = (await self._app.consumer.committed(shard.tp)).get(shard.tp) or 0
+        async with LogReader(self._settings, shard.tp.topic, [shard.tp.partition]) as reader:
+            async for records in reader.read_to_end():
+                for record in records:
+                    if record.offset < committed and (entry := read_entry(record)) is not None:
+                        shard.responses.take(entry, self._spec)
+                await asyncio.sleep(0)
+        log.error("damaged states of responses were rebuilt from the log", keys=shard.damaged)
 
     def _spec(self, model: str, version: str) -> ModelSpec | None:
         registered = self._registry.lookup(model, version)

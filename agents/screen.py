@@ -19,16 +19,19 @@ from schemas.outbound import (
     BEYOND_LIMIT,
     Change,
     DriftEvent,
-    DriftKind,
     LabelStatus,
     MetricStatus,
     ModelState,
     ModelStatus,
+    SegmentStatus,
     SignalStatus,
     SignalVerdict,
     Tier,
 )
 from schemas.responses import RetrainRequest
+
+MIXED: Final = 0.5
+"""From this share on, that a change is one of the mix of segments is shown as news."""
 
 TIER_STYLES: Final = {
     Tier.NONE: "green",
@@ -85,7 +88,21 @@ def signals_table(signals: Sequence[SignalStatus]) -> Table:
     table.add_column("evidence, of what an alarm needs", no_wrap=True)
     for signal in signals:
         bar = Text("not judged", style="dim") if signal.not_judged else evidence_bar(signal.evidence, signal.threshold)
-        table.add_row(short(signal.signal), tier_text(signal.tier), bar)
+        table.add_row(short(signal.name), tier_text(signal.tier), bar)
+    return table
+
+
+def segments_table(segments: Sequence[SegmentStatus]) -> Table:
+    """Where each segment stands: its share of the rows then and now, and the highest tier of its signals."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("segment", overflow="fold")
+    for name in ("reference", "now"):
+        table.add_column(name, justify="right")
+    table.add_column("tier", width=11)
+    table.add_column("judged", justify="right", no_wrap=True)
+    for each in segments:
+        judged = Text(f"{each.judged} of {each.signals}", style="" if each.judged == each.signals else "dim")
+        table.add_row(each.segment, f"{each.expected_share:.1%}", f"{each.share:.1%}", tier_text(each.tier), judged)
     return table
 
 
@@ -142,7 +159,7 @@ def models_table(statuses: Iterable[ModelStatus], zone: tzinfo = UTC) -> Table:
     table.add_column("rows", justify="right")
     table.add_column("newest row", no_wrap=True)
     for status in sorted(statuses, key=lambda each: (-each.tier.rank, each.model, each.version, each.stage)):
-        drifted = [short(signal.signal) for signal in status.signals if signal.tier is not Tier.NONE]
+        drifted = [short(signal.name) for signal in status.signals if signal.tier is not Tier.NONE]
         table.add_row(
             status.model,
             status.version,
@@ -169,8 +186,8 @@ def event_line(event: DriftEvent, zone: tzinfo = UTC, before: DriftEvent | None 
     line.append(f"{event.change.value} ", style=style).append(f"{event.tier.value}  ", style=style)
     drifted = [verdict for verdict in event.signals if verdict.tier is not Tier.NONE] or list(event.signals)
     if before is not None and event.change is Change.UPDATED:
-        known = {verdict.signal for verdict in before.signals if verdict.tier is not Tier.NONE}
-        drifted = [verdict for verdict in drifted if verdict.signal not in known] or drifted
+        known = {verdict.name for verdict in before.signals if verdict.tier is not Tier.NONE}
+        drifted = [verdict for verdict in drifted if verdict.name not in known] or drifted
         line.append("and ")
     return line.append(", ".join(verdict_words(verdict) for verdict in drifted[:3]) + _more(drifted, 3))
 
@@ -186,7 +203,7 @@ def verdict_words(verdict: SignalVerdict) -> str:
         change = f"{worst.bin} {worst.expected:.1%} → {worst.actual:.1%}"
     else:
         change = shown_score(verdict)
-    return f"{short(verdict.signal)} ({change})"
+    return f"{short(verdict.name)} ({change})"
 
 
 def request_line(request: RetrainRequest, zone: tzinfo = UTC) -> Text:
@@ -242,19 +259,24 @@ def _worst_verdicts(life: Sequence[DriftEvent]) -> list[SignalVerdict]:
     worst: dict[str, SignalVerdict] = {}
     for event in life:
         for verdict in event.signals:
-            known = worst.get(verdict.signal)
+            known = worst.get(verdict.name)
             if verdict.tier.rank > (0 if known is None else known.tier.rank):
-                worst[verdict.signal] = verdict
+                worst[verdict.name] = verdict
     return list(worst.values())
 
 
 def _diagnoses(life: Sequence[DriftEvent]) -> list[DriftEvent]:
-    """The events whose diagnosis knows a kind of drift that none before them knew."""
-    found, known = [], set[DriftKind]()
+    """The events whose diagnosis knows a kind of drift, or the mix behind a signal, that none before them did."""
+    found, known = [], set[str]()
     for event in life:
-        if event.diagnosis is not None and not set(event.diagnosis.drifts) <= known:
-            known |= set(event.diagnosis.drifts)
-            found.append(event)
+        if event.diagnosis is not None:
+            told = {
+                *event.diagnosis.drifts,
+                *(each.signal for each in event.diagnosis.mix if (each.explained or 0) >= MIXED),
+            }
+            if not told <= known:
+                known |= told
+                found.append(event)
     return found
 
 
@@ -265,7 +287,7 @@ def _sureness(verdict: SignalVerdict, latest: ModelStatus | None) -> Text:
     text = Text(
         f"{verdict.evidence:.1f} nats of evidence, where the false-alarm budget asks for {verdict.threshold:.1f}"
     )
-    now = next((each for each in latest.signals if each.signal == verdict.signal), None) if latest else None
+    now = next((each for each in latest.signals if each.name == verdict.name), None) if latest else None
     if now is not None and now.tier is verdict.tier and now.evidence > verdict.evidence:
         text.append(f"; {now.evidence:,.1f} at the end")
     return text

@@ -309,6 +309,15 @@ _SECTIONS: Final = (
         "The reference keeps raw rows for them: run `models init` again after a change.",
     ),
     _Section(
+        ("segments",),
+        "By what rows are broken down, to find what happens in one country and hides in the whole. null: nothing. "
+        "fields: categories such as [country, device]: the feature of that name, or else a value among the `segments` "
+        "of an event (a column of that name in a file). pairs: combinations of two of them, as in [[country, device]]. "
+        "top: so many values of each, the most frequent in the reference, are segments; all others are one more. "
+        "signals: what is judged in each, as in [feature:amount, prediction]; null: all that rows and labels carry. "
+        "The reference is counted so: run `models init --segment COLUMN` again after a change.",
+    ),
+    _Section(
         ("policy",),
         "What follows drift. null is the usual: minor is to be looked at, moderate to be watched closely too, "
         "significant asks for retraining too. labels: for routing, runbook: a link; both are copied to every event. "
@@ -349,6 +358,7 @@ _SECTIONS: Final = (
 _FROZEN: Final = {
     "bins": "How values are binned: edges of numbers, categories by frequency.",
     "dispersion": "How bursty the rows are: the variance of means of blocks of rows over that of independent rows.",
+    "segment_dispersion": "The same in each segment, of each signal judged there.",
     "calibration": "The loss to expect of a prediction, by its bin and by features, as its labels taught.",
     "profile": "Counts by bin and phase, encoded.",
     "sample": "Raw rows for the surrogate models, encoded.",

@@ -3,22 +3,29 @@
 A writer of an old generation can be late. So every key ends with the writer's group generation: a late write has a
 key of its own and never overwrites a newer owner's. The reader takes, of all records with the same base key, the one
 that has come furthest; the owner removes the others once its own is acknowledged.
+
+Each value is sealed (`agents.seals`). One that is not what was sealed is reported and refused; the value before it
+under the same key counts then, where compaction has left it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 from aiokafka.partitioner import murmur2
+from aiokafka.structs import ConsumerRecord
 
 from agents.log_reader import LogReader
 from agents.producer import Outgoing
+from agents.seals import NewerFormatError, check_seal, event_today, seal_of
+from detector.state import NewerStateError, StateError
 from schemas import codec
 
 if TYPE_CHECKING:
+    from agents.metrics import Metrics
     from agents.settings import Settings
 
 SOURCE: Final = "/driftline/worker"
@@ -26,8 +33,6 @@ ENVELOPE_BYTES: Final = 4_096
 """What a record batch, its headers and its key add to a value, generously."""
 MOST_REPORTED: Final = 1_000
 """So many states that are too large get a log line, once."""
-
-AnyState = TypeVar("AnyState")
 
 log = structlog.get_logger(__name__)
 
@@ -93,6 +98,9 @@ class Saved:
     key: StateKey
     partition: int
     value: bytes
+    """Where the newest value is damaged, the one before it; empty where there is none."""
+    damage: str | None = None
+    """What is wrong with the newest value under the key; None: nothing."""
 
 
 class Deliverer(Protocol):
@@ -140,7 +148,7 @@ class StateLog:
             self._report(entry)
         if fitting:
             await self._deliverer.deliver(
-                Outgoing(self.topic, entry.key.encode(), entry.value, entry.partition, headers=entry.headers)
+                Outgoing(self.topic, entry.key.encode(), entry.value, entry.partition, headers=_sealed(entry))
                 for entry in fitting
             )
         return refused
@@ -158,47 +166,52 @@ class StateLog:
         return len(entry.value or b"") <= self._largest
 
 
-@dataclass(frozen=True, slots=True)
-class Furthest(Generic[AnyState]):
-    """The state of a base key that counts, decoded, and the record it was read from."""
-
-    state: AnyState
-    record: Saved
+def _sealed(entry: Entry) -> Sequence[tuple[str, bytes]]:
+    return entry.headers if entry.value is None else [*entry.headers, *seal_of(entry.value)]
 
 
-def furthest(
-    saved: Iterable[Saved], read: Callable[[Saved], tuple[AnyState, tuple[int, ...]] | None]
-) -> tuple[dict[str, Furthest[AnyState]], list[Saved]]:
-    """Choose, of the states with the same base key, the one that has come furthest; of equals the latest writer's.
+def ranked(saved: Iterable[Saved], reached: Callable[[Saved], int]) -> dict[str, list[Saved]]:
+    """Sort the records of each base key: the one that has come furthest first, of equals the latest writer's.
 
     Parameters
     ----------
     saved
         All that was read back.
-    read
-        Decodes a state and says how far it has come; None where it cannot be read.
-
-    Returns
-    -------
-    tuple
-        The chosen state by base key, and all other records, which the owner should remove.
+    reached
+        How far a record has come; negative where it cannot be read.
     """
-    best: dict[str, tuple[tuple[int, ...], Furthest[AnyState]]] = {}
-    others: list[Saved] = []
+    found: dict[str, list[Saved]] = {}
     for record in saved:
-        decoded = read(record)
-        if decoded is None:
-            others.append(record)
-            continue
-        state, reached = decoded
-        rank = (*reached, record.key.generation)
-        known = best.get(record.key.base)
-        if known is None or rank > known[0]:
-            best[record.key.base] = (rank, Furthest(state, record))
-            others += [] if known is None else [known[1].record]
-        else:
-            others.append(record)
-    return {base: chosen for base, (_, chosen) in best.items()}, others
+        found.setdefault(record.key.base, []).append(record)
+    for records in found.values():
+        records.sort(key=lambda record: (reached(record), record.key.generation), reverse=True)
+    return found
+
+
+def report_damage(metrics: Metrics | None, record: ConsumerRecord, why: object) -> None:
+    """Name a saved record that is damaged, in the log and in a metric."""
+    key = (record.key or b"").decode(errors="replace")
+    log.error("a saved record is damaged and refused", topic=record.topic, partition=record.partition,
+              offset=record.offset, key=key, why=str(why))  # fmt: skip
+    if metrics is not None:
+        metrics.damaged_records.labels(topic=record.topic).inc()
+
+
+def open_record(record: ConsumerRecord) -> bytes:
+    """Return the value of a saved record that is not a tombstone, in today's format.
+
+    Raises
+    ------
+    NewerFormatError
+        A newer release wrote it: the worker must end.
+    StateError
+        It is damaged.
+    """
+    value = record.value or b""
+    try:
+        return event_today(value, check_seal(value, record.headers))
+    except NewerStateError as error:
+        raise NewerFormatError(f"record {record.topic}/{record.partition}/{record.offset}", error) from None
 
 
 async def read_back(
@@ -206,6 +219,7 @@ async def read_back(
     topic: str,
     wanted: Callable[[StateKey], bool] = lambda key: True,
     partitions: Iterable[int] | None = None,
+    metrics: Metrics | None = None,
 ) -> tuple[list[Saved], int]:
     """Read a topic of states without a group, to its end.
 
@@ -217,6 +231,8 @@ async def read_back(
         Which keys to keep; the values of others are not held in memory.
     partitions
         Which partitions; None: all.
+    metrics
+        Where damaged records are counted.
 
     Returns
     -------
@@ -229,8 +245,11 @@ async def read_back(
     ------
     BrokerError
         The topic cannot be read.
+    NewerFormatError
+        A newer release has written to it.
     """
     kept: dict[tuple[int, StateKey], Saved] = {}
+    damaged: dict[tuple[int, StateKey], tuple[ConsumerRecord, StateError]] = {}
     async with LogReader(settings, topic, partitions) as reader:
         async for records in reader.read_to_end():
             for record in records:
@@ -242,7 +261,16 @@ async def read_back(
                 place = (record.partition, key)
                 if record.value is None:
                     kept.pop(place, None)
+                    damaged.pop(place, None)
                 elif wanted(key):
-                    kept[place] = Saved(key, record.partition, record.value)
+                    try:
+                        kept[place] = Saved(key, record.partition, open_record(record))
+                        damaged.pop(place, None)
+                    except StateError as error:
+                        damaged[place] = (record, error)
         count = len(reader.positions)
+    for place, (record, why) in damaged.items():
+        report_damage(metrics, record, why)
+        before = kept.get(place)
+        kept[place] = Saved(place[1], place[0], b"" if before is None else before.value, damage=str(why))
     return list(kept.values()), count

@@ -92,8 +92,8 @@ class StatusBoard:
         if status.state is not ModelState.WATCHING:
             return
         for signal in status.signals:
-            self._metrics.tier.labels(*subject, signal.signal).set(signal.tier.rank)
-        self._shown[subject] = frozenset(signal.signal for signal in status.signals)
+            self._metrics.tier.labels(*subject, signal.name).set(signal.tier.rank)
+        self._shown[subject] = frozenset(signal.name for signal in status.signals)
         self._metrics.steps.labels(*subject).inc(max(0, status.steps - self._steps.get(subject, 0)))
         self._steps[subject] = status.steps
         if status.labels is not None and status.labels.coverage is not None:

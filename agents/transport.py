@@ -56,6 +56,12 @@ class RunConsumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self._commit_turn = asyncio.Lock()
         self._room = asyncio.Event()
+        self._handed: dict[TP, tuple[int, int]] = {}
+
+    def handed(self, tp: TP) -> int | None:
+        """Offset behind the last run that an agent was handed in this generation; None: there was none."""
+        generation, offset = self._handed.get(tp, (-1, 0))
+        return offset if generation == self.app.consumer_generation_id else None
 
     def _new_consumer_thread(self) -> RunConsumerThread:
         return RunConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -88,6 +94,8 @@ class RunConsumer(driver.Consumer):
                 break
             if tp in active or tp in self._buffered_partitions:
                 self.app.monitor.track_tp_end_offset(tp, fetched.end_offsets.get(tp) or 0)
+                if isinstance(item, Run):
+                    self._handed[tp] = (generation, item.next_offset)
                 yield tp, self._to_message(tp, item)
 
     def _in_runs(self, records: Mapping[TP, list[ConsumerRecord]]) -> dict[TP, list[Any]]:

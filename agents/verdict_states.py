@@ -9,14 +9,22 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import structlog
 from faust.types import TP
+from pydantic import ValidationError
 
 from agents.caseload import Caseload, Version
-from agents.statelog import Deliverer, Entry, Saved, StateKey, StateLog, furthest, read_back
+from agents.log_reader import LogReader
+from agents.seals import NewerFormatError
+from agents.statelog import Deliverer, Entry, Saved, StateKey, StateLog, ranked, read_back
+from detector.state import NewerStateError, StateError
+from schemas.model_spec import ModelSpec
+from schemas.outbound import ModelStatus
 from schemas.topics import TOPICS
 
 if TYPE_CHECKING:
@@ -26,12 +34,34 @@ if TYPE_CHECKING:
 
 _POSITION_BYTES: Final = 8
 
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Why a version's newest state could not be read, and what came in its place."""
+
+    why: str
+    has_older: bool
+
+    def told(self, lost: Iterable[str]) -> str:
+        """Tell a person, with the ids of the incidents whose history is lost."""
+        since = "an older one and the totals since" if self.has_older else "the totals from their start"
+        incidents = sorted(lost)
+        history = (
+            f"the history of incident {', '.join(incidents)} is lost, a drift that lasts opens another"
+            if incidents
+            else "no open incident was lost"
+        )
+        return f"its saved state was damaged ({self.why}) and is rebuilt from {since}: {history}"
+
 
 @dataclass(slots=True)
 class Shard:
     """One partition of ``profiles``, as this worker has it in one generation."""
 
     tp: TP
+    generation: int = 0
     cases: Caseload = field(default_factory=Caseload)
     position: int | None = None
     """Offset of the next record to take; None before the first one."""
@@ -45,6 +75,8 @@ class Shard:
     """Seconds, monotonic."""
     known: dict[Version, Registration | None] = field(default_factory=dict)
     """What the cases have been told of the registry."""
+    damaged: dict[Version, Damage] = field(default_factory=dict)
+    """Versions whose newest state was damaged: what they had judged since must be judged again."""
 
     @property
     def reached(self) -> int:
@@ -75,18 +107,42 @@ class VerdictStates:
         by_partition = {shard.tp.partition: shard for shard in shards}
         if not by_partition:
             return
-        saved, _ = await read_back(self._settings, self._log.topic, partitions=by_partition)
+        saved, _ = await read_back(self._settings, self._log.topic, partitions=by_partition, metrics=self._metrics)
         for shard in by_partition.values():
             mine = [record for record in saved if record.partition == shard.tp.partition]
-            for base, best in furthest(mine, _split)[0].items():
+            for base, records in ranked(mine, _position).items():
                 model, _, version = base.partition("/")
                 registration = registry.lookup(model, version)
                 if registration is not None and registration.layout is not None:
-                    shard.cases.restore(registration.spec, best.state)
-                    shard.restored_from = max(shard.restored_from, _position(best.record))
+                    self._take_up(shard, registration.spec, records)
                     await asyncio.sleep(0)
             for record in mine:
                 shard.stale[record.key.base].append(record.key)
+
+    def _take_up(self, shard: Shard, spec: ModelSpec, records: Sequence[Saved]) -> None:
+        """Restore a judge from the furthest state that can be read; without any it begins anew."""
+        faults = [record.damage for record in records if record.damage is not None]
+        restored = False
+        for record in records:
+            if _position(record) < 0:
+                continue
+            try:
+                shard.cases.restore(spec, state_of(record))
+            except NewerStateError as error:
+                raise NewerFormatError(f"the saved state of {spec.model} {spec.version}", error) from None
+            except StateError as error:
+                log.error("a saved state cannot be read", topic=self._log.topic, partition=record.partition,
+                          key=record.key.encode().decode(), why=str(error))  # fmt: skip
+                self._metrics.damaged_records.labels(topic=self._log.topic).inc()
+                faults.append(str(error))
+                continue
+            shard.restored_from = max(shard.restored_from, _position(record))
+            restored = True
+            break
+        if faults and not restored:
+            shard.cases.begin(spec)
+        if faults:
+            shard.damaged[spec.model, spec.version] = Damage(faults[0], restored)
 
     async def write(self, shard: Shard, generation: int, check: Callable[[], None]) -> None:
         """Save what has changed and remove what it replaces; ``check`` raises when the partition is no longer ours.
@@ -116,12 +172,29 @@ class VerdictStates:
         await self._log.write(stale)
 
 
-def _split(saved: Saved) -> tuple[bytes, tuple[int, ...]] | None:
-    """A judge's state, and how far it had come; None for what is too short to be one."""
-    if len(saved.value) <= _POSITION_BYTES:
-        return None
-    return saved.value[_POSITION_BYTES:], (_position(saved),)
+async def open_incidents(settings: Settings, versions: Collection[Version]) -> dict[Version, frozenset[str]]:
+    """Tell from the last statuses which incidents of these versions were open."""
+    last: dict[tuple[str, ...], str | None] = {}
+    async with LogReader(settings, settings.topic("model-status")) as reader:
+        async for records in reader.read_to_end():
+            for record in records:
+                subject = tuple((record.key or b"").decode(errors="replace").split("/"))
+                if subject[:2] in versions and record.value is not None:
+                    with suppress(ValidationError):
+                        last[subject] = ModelStatus.model_validate_json(record.value).incident_id
+    return {
+        version: frozenset(id_ for subject, id_ in last.items() if id_ is not None and subject[:2] == version)
+        for version in versions
+    }
+
+
+def state_of(saved: Saved) -> bytes:
+    """The judge's own state in a record."""
+    return saved.value[_POSITION_BYTES:]
 
 
 def _position(saved: Saved) -> int:
+    """How far a state had come; -1 for what is too short to be one."""
+    if len(saved.value) <= _POSITION_BYTES:
+        return -1
     return int.from_bytes(saved.value[:_POSITION_BYTES], "big")

@@ -14,54 +14,43 @@ taken again with the same ids.
 
 A group generation owns what is here. After every await it is compared; when the partitions have moved, everything is
 dropped unwritten and read back from ``verdicts``. References in the making are not saved: the rows that profiling
-agents forwarded are still in ``profiles``, and are read from there again.
+agents forwarded are still in ``profiles``, and are read from there again. A state that is damaged falls back to an
+older one, or to none, and the totals that are still in ``profiles`` are judged once more.
+
+Here stands who owns what; `agents.judging` takes the records, `agents.upkeep` does what is due.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP
-from pydantic import ValidationError
 
-from agents.errors import BrokerError, DeliveryError
-from agents.failpoints import Place, failpoint
+from agents.errors import PartitionsLostError
+from agents.judging import Judging
 from agents.log_reader import LogReader
-from agents.producer import Outgoing
 from agents.runs import Run
-from agents.status import SOURCE, StatusBoard, fitted
-from agents.verdict_states import Shard, VerdictStates
-from schemas import codec
-from schemas.outbound import DriftEvent
-from schemas.profiles import PROFILE_EVENT, BaselineRows, ProfileTotal, UnregisteredRows
-from schemas.topics import TOPICS
+from agents.upkeep import Upkeep
+from agents.verdict_states import Shard, VerdictStates, open_incidents
+from agents.watchdog import Standing
 
 if TYPE_CHECKING:
     from agents.app import DriftlineApp
     from agents.metrics import Metrics
-    from agents.registry import Registration, Registry
-    from detector.baseline import BaselineCollector
+    from agents.registry import Registry
 
-MOST_UNKNOWN: Final = 1_000
-"""So many specs that were looked for in vain are remembered."""
 TICK_S: Final = 0.2
 """How often it is looked whether something is due."""
-TURN_S: Final = 0.02
-"""Other tasks get a turn at least so often while totals are folded in."""
 FLUSH_WITHIN_S: Final = 5.0
 """How long leaving a partition may take; what is not saved by then is judged again by the next owner."""
+BASELINE: Final = b"/baseline/"
+"""In the key of forwarded rows."""
 
 log = structlog.get_logger(__name__)
-
-
-class PartitionsLostError(Exception):
-    """The partitions have moved to another generation: drop the work."""
 
 
 class Verdicts:
@@ -84,7 +73,8 @@ class Verdicts:
         self._settings = app.settings
         self._profiles = app.settings.topic("profiles")
         self._states = VerdictStates(app.settings, app.producer, metrics)
-        self._board = StatusBoard(app.settings.topic("model-status"), metrics)
+        self._judging = Judging(app, registry, metrics, self._check)
+        self._upkeep = Upkeep(app, registry, metrics, self._states, self._check)
         self._turn = asyncio.Lock()
         self._shards: dict[TP, Shard] = {}
         self._generation: int | None = None
@@ -94,8 +84,6 @@ class Verdicts:
         """The generation of which a run was dropped last."""
         self._leaving = False
         self._ended = False
-        self._unknown: dict[tuple[str, str, str], int] = {}
-        """Specs that were looked for in vain, with the registry's revision at that time."""
 
     def attach(self) -> None:
         """Add the agent, its clock and its handlers to the app."""
@@ -106,8 +94,22 @@ class Verdicts:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the states of this generation's partitions have been read back."""
-        return self._generation is not None and self._generation == self._app.consumer_generation_id
+        """Whether the states of this generation's partitions have been read back, or there are no such partitions."""
+        if not any(tp.topic == self._profiles for tp in self._app.consumer.owned()):
+            return True
+        return self._app.consumer_generation_id == self._adopted == self._generation
+
+    @property
+    def inputs(self) -> Collection[str]:
+        """Name on the broker of the topic that is judged."""
+        return (self._profiles,)
+
+    def standing(self, tp: TP) -> Standing | None:
+        """How far the judging of a partition has come, for the watchdog."""
+        shard = self._shards.get(tp)
+        if shard is None or shard.position is None:
+            return None
+        return Standing(shard.position, shard.position, self._settings.save_interval_s)
 
     # ------------------------------------------------------------------------------------------- three callers
 
@@ -134,8 +136,8 @@ class Verdicts:
                     raise PartitionsLostError  # adopted before it was ours
                 fresh = run.since(shard.position or 0) if shard is not None else None
                 if shard is not None and fresh is not None:
-                    await self._take_records(shard, fresh)
-                    await self._attend(shard)
+                    await self._judging.take(shard, fresh)
+                    await self._upkeep.attend(shard)
             except PartitionsLostError:
                 self._dropped = generation
                 self._forget()
@@ -153,9 +155,9 @@ class Verdicts:
             try:
                 await self._adopt(self._app.consumer_generation_id)
                 for shard in self._shards.values():
-                    self._follow_registry(shard)
-                    await self._attend(shard)
-                await self._report()
+                    self._upkeep.follow_registry(shard)
+                    await self._upkeep.attend(shard)
+                await self._upkeep.report()
             except PartitionsLostError:
                 self._forget()
 
@@ -167,8 +169,8 @@ class Verdicts:
             self._leaving = True
             async with asyncio.timeout(FLUSH_WITHIN_S), self._turn:
                 for shard in self._shards.values():
-                    await self._save(shard)
-                await self._report(at_once=True)
+                    await self._upkeep.save(shard)
+                await self._upkeep.report(at_once=True)
         except (PartitionsLostError, TimeoutError):
             log.info("partitions left without a last save, the next owner judges again")
         finally:
@@ -181,6 +183,11 @@ class Verdicts:
 
     # --------------------------------------------------------------------------------------------- ownership
 
+    @property
+    def progress(self) -> int:
+        """Moves as long as totals are taken, also where one run is worked on for long."""
+        return self._judging.taken
+
     def _check(self) -> None:
         """Raise when the work of this generation must not be written any more."""
         current = self._generation == self._app.consumer_generation_id
@@ -189,7 +196,7 @@ class Verdicts:
 
     def _forget(self) -> None:
         self._shards, self._generation = {}, None
-        self._board.clear()
+        self._upkeep.board.clear()
 
     async def _adopt(self, generation: int) -> None:
         """Read back what earlier owners saved of the partitions of this generation, once."""
@@ -198,16 +205,17 @@ class Verdicts:
         self._forget()
         self._generation = generation
         await self._registry.ready()
-        shards = {tp: Shard(tp) for tp in self._app.consumer.owned() if tp.topic == self._profiles}
+        shards = {tp: Shard(tp, generation) for tp in self._app.consumer.owned() if tp.topic == self._profiles}
         await self._states.restore(shards.values(), self._registry)
         await self._collect_again(shards)
         self._check()
         self._shards = shards
+        await self._judge_again()
         if generation in (self._adopted, self._dropped):
             await self._take_again()
         self._adopted = generation
         for shard in shards.values():
-            self._board.take_over(shard.cases.statuses(shard.cases.versions))
+            self._upkeep.board.take_over(shard.cases.statuses(shard.cases.versions))
 
     async def _take_again(self) -> None:
         """Take what this generation had taken and not committed when its work was dropped.
@@ -222,176 +230,46 @@ class Verdicts:
         async with LogReader(self._settings, self._profiles, starts, starts) as reader:
             async for records in reader.read_to_end():
                 run = Run(self._profiles, records[0].partition, records)
-                await self._take_records(self._shards[TP(run.topic, run.partition)], run)
+                await self._judging.take(self._shards[TP(run.topic, run.partition)], run)
 
     async def _collect_again(self, shards: dict[TP, Shard]) -> None:
         """Take the forwarded rows below the committed offsets once more, where references are in the making."""
         if all(registration.layout is not None for registration in self._registry):
             return
-        ends = {tp.partition: end for tp, end in (await self._app.consumer.committed(*shards)).items() if end}
+        async for record in self._below(await self._committed(shards)):
+            if b'"baseline"' in (record.value or b"")[:64] or BASELINE in (record.key or b""):
+                self._judging.collect_again(shards[TP(self._profiles, record.partition)], record)
+
+    async def _judge_again(self) -> None:
+        """Rebuild what damaged states held, from the totals that are still there, and say what is lost."""
+        shards = [shard for shard in self._shards.values() if shard.damaged]
+        if not shards:
+            return
+        before = await open_incidents(self._settings, {version for shard in shards for version in shard.damaged})
+        ends = await self._committed(shard.tp for shard in shards)
+        async for record in self._below(ends):
+            await self._judging.judge_again(self._shards[TP(self._profiles, record.partition)], record)
+        self._check()
+        for shard in shards:
+            shard.restored_from = max(shard.restored_from, ends.get(shard.tp.partition, 0))
+            for version, damage in shard.damaged.items():
+                lost = before.get(version, frozenset()) - shard.cases.incidents(version)
+                shard.cases.note(version, "state", damage.told(lost))
+                log.error("a damaged state was rebuilt", model=version[0], version=version[1],
+                          how=damage.told(lost))  # fmt: skip
+            shard.damaged.clear()
+
+    async def _committed(self, tps: Iterable[TP]) -> dict[int, int]:
+        """Up to where earlier owners have taken these partitions; without those where nobody has."""
+        return {tp.partition: end for tp, end in (await self._app.consumer.committed(*tps)).items() if end}
+
+    async def _below(self, ends: Mapping[int, int]) -> AsyncIterator[ConsumerRecord]:
+        """Read what is left of the records that were taken and committed by earlier owners."""
         if not ends:
             return
         async with LogReader(self._settings, self._profiles, ends) as reader:
             async for records in reader.read_to_end():
                 for record in records:
-                    if record.offset < ends[record.partition] and b'"baseline"' in (record.value or b"")[:64]:
-                        self._collect(shards[TP(self._profiles, record.partition)], record)
+                    if record.offset < ends[record.partition]:
+                        yield record
                 await asyncio.sleep(0)
-
-    def _collect(self, shard: Shard, record: ConsumerRecord) -> None:
-        event = self._read(record)
-        if isinstance(event, BaselineRows) and (registration := self._in_force(event)) is not None:
-            shard.cases.collect(event, registration)
-
-    # ----------------------------------------------------------------------------------------- taking records
-
-    async def _take_records(self, shard: Shard, run: Run) -> None:
-        """Take records one by one; after each the shard's position says so."""
-        turn_began = time.monotonic()
-        for record in run.records:
-            event = self._read(record)
-            if isinstance(event, UnregisteredRows):
-                shard.cases.count_stranger(event)
-            elif event is not None and (registration := await self._registration(event)) is not None:
-                if isinstance(event, BaselineRows):
-                    shard.cases.collect(event, registration)
-                else:
-                    await self._judge(shard, event, registration)
-            shard.position = record.offset + 1
-            if time.monotonic() - turn_began > TURN_S:
-                await asyncio.sleep(0)
-                self._check()
-                turn_began = time.monotonic()
-        self._check()
-
-    def _read(self, record: ConsumerRecord) -> ProfileTotal | BaselineRows | UnregisteredRows | None:
-        """Decode a record; tombstones say nothing, and what somebody else put there is reported."""
-        if record.value is None:
-            return None
-        try:
-            return PROFILE_EVENT.validate_json(record.value)
-        except ValidationError as error:
-            self._metrics.ignored_totals.labels(reason="unreadable").inc()
-            log.warning("a record of the profiles topic cannot be read", partition=record.partition,
-                        offset=record.offset, why=error.errors(include_url=False)[0]["msg"])  # fmt: skip
-            return None
-
-    def _in_force(self, event: ProfileTotal | BaselineRows) -> Registration | None:
-        """The version's registration, where the event is of the spec in force (or of the one that asked for it)."""
-        found = self._registry.lookup(event.model, event.version)
-        if found is None:
-            return None
-        known = {found.spec_hash, found.declared_hash} if isinstance(event, BaselineRows) else {found.spec_hash}
-        return found if event.spec_hash in known else None
-
-    async def _registration(self, event: ProfileTotal | BaselineRows) -> Registration | None:
-        """The registration of the event's spec; the registry may be a moment behind its topic."""
-        if (found := self._in_force(event)) is not None:
-            return found
-        name = (event.model, event.version, event.spec_hash)
-        if self._unknown.get(name) != self._registry.revision:
-            await self._registry.refresh()
-            self._check()
-            if (found := self._in_force(event)) is not None:
-                return found
-            if len(self._unknown) >= MOST_UNKNOWN:
-                self._unknown.clear()
-            self._unknown[name] = self._registry.revision
-            log.warning("a total is ignored: its spec is not in force", model=event.model, version=event.version,
-                        spec=event.spec_hash[:12], offset=event.next_offset)  # fmt: skip
-        self._metrics.ignored_totals.labels(reason="no_spec").inc()
-        return None
-
-    async def _judge(self, shard: Shard, total: ProfileTotal, registration: Registration) -> None:
-        """Fold in a total and send what that decides. One that cannot be folded must not stop all other models."""
-        try:
-            events = shard.cases.judge(total, registration)
-        except Exception as error:
-            self._metrics.ignored_totals.labels(reason="failed").inc()
-            log.exception("a total cannot be judged", total=total.id)
-            why = f"total {total.topic}/{total.partition} up to {total.next_offset} cannot be judged: {error!r}"
-            shard.cases.note((total.model, total.version), "failed", why)
-            return
-        failpoint(Place.FOLDED)
-        if events:
-            await self._app.producer.deliver([self._outgoing(event) for event in events])
-            failpoint(Place.EVENTS_SENT)
-            self._count(events, total)
-            self._check()
-
-    def _outgoing(self, event: DriftEvent) -> Outgoing:
-        value = fitted(event, TOPICS["drift-events"].max_message_bytes)
-        headers = codec.headers(event, source=SOURCE)
-        return Outgoing(self._settings.topic("drift-events"), event.model.encode(), value, headers=headers)
-
-    def _count(self, events: Iterable[DriftEvent], total: ProfileTotal) -> None:
-        for event in events:
-            self._metrics.drift_events.labels(event.model, event.version, event.change.value, event.tier.value).inc()
-            log.info("drift", change=event.change.value, tier=event.tier.value, model=event.model,
-                     version=event.version, stage=event.stage.value, incident=event.incident_id,
-                     summary=event.summary)  # fmt: skip
-            if total.appended_at is not None:
-                latency = (datetime.now(UTC) - total.appended_at).total_seconds()
-                self._metrics.alert_latency_seconds.observe(max(0.0, latency))
-
-    # -------------------------------------------------------------------------------------------- what is due
-
-    def _follow_registry(self, shard: Shard) -> None:
-        """Act on what has changed of the versions that are here: frozen, refused or withdrawn specs."""
-        for version in shard.cases.versions:
-            registration = self._registry.lookup(*version)
-            if registration is not shard.known.get(version):
-                shard.known[version] = registration
-                shard.cases.follow(registration, version)
-
-    async def _attend(self, shard: Shard) -> None:
-        """Freeze references that are complete, save when it is time."""
-        for collector in shard.cases.complete():
-            await self._freeze(shard, collector)
-        if time.monotonic() - shard.saved_at >= self._settings.save_interval_s:
-            await self._save(shard)
-
-    async def _freeze(self, shard: Shard, collector: BaselineCollector) -> None:
-        """Make a reference of the rows collected and register it; whoever's comes first is the one in force."""
-        spec = collector.spec
-        version = (spec.model, spec.version)
-        try:
-            frozen = await asyncio.to_thread(collector.freeze)
-            self._check()
-            registration = await self._registry.publish(frozen)
-        except (PartitionsLostError, DeliveryError, BrokerError):
-            raise
-        except Exception as error:  # of this model alone: the others are judged all the same
-            log.exception("no reference can be made of the stream", model=spec.model, version=spec.version)
-            shard.cases.stall(version, f"no reference can be made of the first rows: {error}")
-            return
-        log.info("the reference is complete, judging begins",
-                 model=spec.model, version=spec.version, rows=collector.rows)  # fmt: skip
-        self._check()
-        shard.cases.follow(registration, version)
-
-    async def _save(self, shard: Shard) -> None:
-        """Save what has changed, then commit, then let the board know."""
-        began = time.monotonic()
-        shard.saved_at = began
-        cases, position = shard.cases, shard.position
-        self._check()
-        if cases.unsaved:
-            failpoint(Place.BEFORE_SAVE)
-            await self._states.write(shard, self._generation or 0, self._check)
-            self._metrics.save_seconds.observe(time.monotonic() - began)
-            failpoint(Place.STATE_SAVED)
-        self._check()
-        if position is not None and position != shard.committed:
-            if not await self._app.consumer.commit_offsets({shard.tp: position}, self._generation):
-                self._metrics.commit_failures.inc()
-                raise PartitionsLostError
-            shard.committed = position
-            failpoint(Place.VERDICTS_COMMITTED)
-        self._board.offer(cases.statuses(cases.unreported))
-        cases.unreported.clear()
-
-    async def _report(self, *, at_once: bool = False) -> None:
-        if records := self._board.due(time.monotonic(), at_once=at_once):
-            self._check()
-            await self._app.producer.deliver(records)

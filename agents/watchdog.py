@@ -1,32 +1,36 @@
 """Ends a worker that has stopped working without having crashed, so that its supervisor starts it again.
 
-Kafka clients can hang: a coordinator that is never found again, a rebalance that does not end, a fetch that brings
-nothing although the log goes on. A new process starts from what is committed, which is always right. Every
-``LOOK_EVERY_S`` the watchdog looks at what should move, and raises `StuckError` when something has not:
+Kafka clients can hang, and so can a step of ours: a coordinator that is never found again, a rebalance that does not
+end, a fetch that brings nothing although the log goes on, a commit that never comes. A new process starts from what is
+committed, which is always right. Every ``LOOK_EVERY_S`` the watchdog looks at what should move, and raises `StuckError`
+when something has not, although there is work and the broker answers:
 
-==================  ==========================================================================  ====================
-what                stuck when                                                                  for
-==================  ==========================================================================  ====================
-a partition         its log goes on behind the position of the fetcher, which stands still      4 request timeouts
-the group           a rebalance does not end                                                    4 request timeouts
-the broker          does not say where the logs end                                             4 request timeouts
-an agent            works on one run while others wait                                          20 request timeouts
-the process         its event loop does not turn (seen by a thread)                             4 request timeouts
-==================  ==========================================================================  ====================
+====================  ========================================================================  ====================
+what                  stuck when                                                                for
+====================  ========================================================================  ====================
+a partition           its log goes on behind the position of the fetcher, which stands still    1.5 request timeouts
+an agent              runs were handed to it, and it takes no record of them                    1.5 request timeouts
+commits               the agent has more to commit than is committed, and that stands still     1.5 request timeouts
+the group             cannot be joined, or a rebalance does not end                             2 request timeouts
+the broker            does not answer                                                           4 request timeouts
+the process           its event loop does not turn (`agents.loop_guard`)                        1.5 request timeouts
+====================  ========================================================================  ====================
 
-With the default request timeout of 30 s that is two minutes, and ten for an agent, which may have much to catch up.
+With the default request timeout of 30 s that is 45 s, a minute for the group, and two for the broker, which may be away
+for a while: nothing else is asked to move meanwhile, and all clocks begin anew when it is back.
+
+Work is what an agent was handed, not the distance to the log's end: markers of transactions and gaps of compaction are
+no records, and nobody commits behind them. An agent that works for long without taking a record of its run (it reads
+back what was saved, or catches up) shows by its `progress` that it does.
 """
 
 from __future__ import annotations
 
 import asyncio
-import faulthandler
-import os
-import sys
-import threading
 import time
-from collections.abc import Callable, Hashable, Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -40,12 +44,47 @@ if TYPE_CHECKING:
     from agents.metrics import Metrics
 
 LOOK_EVERY_S: Final = 5.0
-TIMEOUTS: Final = 4
+TIMEOUTS: Final = 1.5
 """Request timeouts after which something that stands still is stuck."""
-AGENT_TIMEOUTS: Final = 20
-"""The same for an agent."""
+GROUP_TIMEOUTS: Final = 2.0
+"""The same for the group: a member that does not come back holds up the others for one."""
+BROKER_TIMEOUTS: Final = 4.0
+"""The same for the broker."""
+
+_State = tuple[str, Hashable | None, float]
+"""A thing that should move, its state (None: it need not move), and for how many seconds it may stand."""
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far an agent has come in a partition.
+
+    Attributes
+    ----------
+    taken
+        Offset of the next record that it will take.
+    owed
+        The offset that it would commit by now.
+    rhythm_s
+        How often it commits, in seconds.
+    """
+
+    taken: int
+    owed: int
+    rhythm_s: float = 0.0
+
+
+class Watched(Protocol):
+    """An agent that tells how far it has come."""
+
+    @property
+    def inputs(self) -> Collection[str]:
+        """Names on the broker of the topics that it takes."""
+
+    def standing(self, tp: TP) -> Standing | None:
+        """How far it has come in one of its partitions; None before it has taken the partition up."""
 
 
 class Stalls:
@@ -65,7 +104,7 @@ class Stalls:
             return 0.0
         return now - before[1]
 
-    def forget_all_but(self, names: set[str]) -> None:
+    def forget_all_but(self, names: Collection[str]) -> None:
         """Forget things that are no longer there."""
         self._since = {name: since for name, since in self._since.items() if name in names}
 
@@ -81,8 +120,10 @@ class Watchdog:
         Where the lag is shown.
     clock
         Seconds, monotonic.
+    watched
+        The agents.
     progress
-        Of work that an agent does for long in one run: as long as it moves, no agent is stuck.
+        Of work that an agent does for long without taking a record: as long as it moves, no agent is stuck.
     """
 
     def __init__(
@@ -90,16 +131,19 @@ class Watchdog:
         app: DriftlineApp,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
+        watched: Sequence[Watched] = (),
         progress: Callable[[], Hashable] = lambda: None,
     ) -> None:
-        self._progress = progress
         self._app = app
         self._metrics = metrics
         self._clock = clock
+        self._watched = watched
+        self._progress = progress
         self._timeout_s = app.settings.request_timeout_s
         self._stalls = Stalls()
         self._looked_at: float | None = None
-        self._broker_error: str | None = None
+        self.broker_error: str | None = None
+        """Why the broker gave no answer when it was asked last; None: it did."""
 
     async def watch(self) -> None:
         """Look again and again.
@@ -115,56 +159,91 @@ class Watchdog:
 
     async def look(self) -> None:
         """Look once; raises as `watch` does."""
+        if self._looked_at is not None and self._clock() - self._looked_at > self._longest_look_s:
+            self._stalls.forget_all_but(())  # the process itself stood still: nothing could move
         seen: set[str] = set()
-        for name, state, timeouts in await self._states():
+        for name, state, patience_s in await self._states():
             seen.add(name)
             stood = self._stalls.see(name, state, self._clock())
-            if stood > timeouts * self._timeout_s:
+            if stood > patience_s:
                 raise StuckError(f"{name} has not moved for {stood:.0f} s: the worker ends, to be started again")
         self._stalls.forget_all_but(seen)
         self._looked_at = self._clock()
 
     @property
-    def trouble(self) -> str | None:
-        """What keeps the broker from answering, or the watchdog from looking; None: nothing."""
-        if self._looked_at is not None and self._clock() - self._looked_at > self._timeout_s + 2 * LOOK_EVERY_S:
-            return f"the consumer's thread has not answered for {self._clock() - self._looked_at:.0f} s"
-        return self._broker_error
+    def _longest_look_s(self) -> float:
+        return self._timeout_s + 2 * LOOK_EVERY_S
 
-    async def _states(self) -> list[tuple[str, Hashable | None, int]]:
-        """Everything that should move: its name, its state (None: it need not move), and its patience."""
-        app = self._app
-        states: list[tuple[str, Hashable | None, int]] = [
-            ("the rebalance", app.rebalancing_count if app.rebalancing else None, TIMEOUTS),
-            *((f"the agent {name}", state, AGENT_TIMEOUTS) for name, state in self._agents()),
-        ]
+    @property
+    def trouble(self) -> str | None:
+        """What keeps the watchdog from looking; None: nothing."""
+        if self._looked_at is not None and self._clock() - self._looked_at > self._longest_look_s:
+            return f"the consumer's thread has not answered for {self._clock() - self._looked_at:.0f} s"
+        return None
+
+    async def _states(self) -> list[_State]:
+        """Everything that should move."""
+        states: list[_State] = []
         try:
             async with asyncio.timeout(self._timeout_s):
-                partitions = await self._partitions()
-            self._broker_error = None
+                states += await self._partitions() if self._may_ask else await self._group()
+            self.broker_error = None
         except (KafkaError, DeliveryError, OSError, TimeoutError) as error:
-            partitions = []
-            self._broker_error = f"no answer: {error or type(error).__name__}"
+            states = []
+            self.broker_error = f"no answer: {error or type(error).__name__}"
             log.warning("the broker does not say where its logs end", why=repr(error))
-        states += [(name, state, TIMEOUTS) for name, state in partitions]
-        states.append(("the broker", self._broker_error and "silent", TIMEOUTS))
-        return states
+        silent = None if self.broker_error is None else "silent"
+        return [*states, ("the broker", silent, BROKER_TIMEOUTS * self._timeout_s)]
 
-    async def _partitions(self) -> list[tuple[str, Hashable | None]]:
-        """For each partition the fetcher's position while there is more to fetch; on the way the lag is noted."""
-        consumer = self._app.consumer
+    @property
+    def _may_ask(self) -> bool:
+        return not self._app.rebalancing and bool(self._app.consumer.owned())
+
+    async def _group(self) -> list[_State]:
+        """While there are no partitions: whether they are being assigned, and the broker answers."""
+        app = self._app
+        await app.consumer._thread.call(self._ask(), self._timeout_s)
+        joining = app.rebalancing or app.consumer_generation_id <= 0
+        state = (app.rebalancing, app.rebalancing_count, app.consumer_generation_id) if joining else None
+        return [("the assignment of partitions", state, GROUP_TIMEOUTS * self._timeout_s)]
+
+    async def _ask(self) -> None:
+        """Ask the broker anything; runs on the consumer's thread."""
+        await self._app.consumer._thread._ensure_consumer()._client.fetch_all_metadata()
+
+    async def _partitions(self) -> list[_State]:
+        """What should move in the partitions of this worker; on the way the lag is noted."""
+        consumer, patience_s = self._app.consumer, TIMEOUTS * self._timeout_s
         owned = sorted(consumer.owned())
-        if self._app.rebalancing or not owned:
-            return []
         ends, committed = await consumer.end_offsets(*owned), await consumer.committed(*owned)
         self._show_lag(ends, committed)
-        states: list[tuple[str, Hashable | None]] = []
+        states: list[_State] = []
         for tp in owned:
-            position = await consumer._thread.call(self._position(tp), self._app.settings.request_timeout_s)
+            position = await consumer._thread.call(self._position(tp), self._timeout_s)
             waits_for_agent = tp in consumer._buffered_partitions
             moves = position is None or position >= ends[tp] or waits_for_agent
-            states.append((f"partition {tp.topic}/{tp.partition}", None if moves else position))
+            states.append((f"partition {tp.topic}/{tp.partition}", None if moves else position, patience_s))
+        for agent in self._watched:
+            states += self._standings(agent, [tp for tp in owned if tp.topic in agent.inputs], committed)
         return states
+
+    def _standings(self, agent: Watched, owned: Iterable[TP], committed: Mapping[TP, int | None]) -> Iterator[_State]:
+        """What an agent should take, and what it should commit."""
+        patience_s = TIMEOUTS * self._timeout_s
+        taken: dict[str, list[int | None]] = {}
+        behind: set[str] = set()
+        for tp in owned:
+            standing, handed = agent.standing(tp), self._app.consumer.handed(tp)
+            taken.setdefault(tp.topic, []).append(None if standing is None else standing.taken)
+            if handed is not None and (standing is None or standing.taken < handed):
+                behind.add(tp.topic)
+            at = committed.get(tp) or 0
+            owes = standing is not None and standing.owed > at
+            rhythm_s = 0.0 if standing is None else 2 * standing.rhythm_s
+            yield f"what is committed of {tp.topic}/{tp.partition}", at if owes else None, patience_s + rhythm_s
+        for topic, positions in taken.items():
+            state = (tuple(positions), self._progress()) if topic in behind else None
+            yield f"the agent on {topic}", state, patience_s
 
     async def _position(self, tp: TP) -> int | None:
         """Where the fetcher is; runs on the consumer's thread."""
@@ -180,58 +259,3 @@ class Watchdog:
         for tp, end in ends.items():
             lag = max(0, end - (committed.get(tp) or 0))
             self._metrics.lag_records.labels(topic=tp.topic, partition=str(tp.partition)).set(lag)
-
-    def _agents(self) -> Iterator[tuple[str, Hashable | None]]:
-        """For each agent the run that it works on, while others wait behind it."""
-        for name, agent in self._app.agents.items():
-            for actor in agent._actors:
-                stream = actor.stream
-                event = stream.current_event
-                waiting = stream.channel.queue.qsize()
-                state = None
-                if event is not None and waiting:
-                    state = (event.message.tp, event.message.offset, self._progress())
-                yield f"{name.rpartition('.')[2]}", state
-
-
-class LoopGuard:
-    """A thread that ends the process when the event loop does not turn any more.
-
-    Parameters
-    ----------
-    limit_s
-        For how long a loop may stand.
-    end
-        How to end; by default the stacks of all threads are printed, and the process exits with code 1.
-    beat_s
-        How often the loop shows that it turns.
-    """
-
-    def __init__(self, limit_s: float, end: Callable[[], None] | None = None, beat_s: float = 1.0) -> None:
-        self._limit_s = limit_s
-        self._beat_s = beat_s
-        self._end = _exit_now if end is None else end
-        self._beat = time.monotonic()
-        self._stopped = threading.Event()
-
-    async def run(self) -> None:
-        """Beat for as long as the loop turns; cancel it to end the guard."""
-        threading.Thread(target=self._guard, name="loop-guard", daemon=True).start()
-        try:
-            while True:
-                self._beat = time.monotonic()
-                await asyncio.sleep(self._beat_s)
-        finally:
-            self._stopped.set()
-
-    def _guard(self) -> None:
-        while not self._stopped.wait(self._beat_s):
-            if time.monotonic() - self._beat > self._limit_s:
-                self._end()
-                return
-
-
-def _exit_now() -> None:
-    sys.stderr.write("driftline: the event loop does not turn any more; the worker ends, to be started again\n")
-    faulthandler.dump_traceback()
-    os._exit(1)

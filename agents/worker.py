@@ -21,7 +21,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -32,7 +33,9 @@ from agents.app import DriftlineApp, create_app, running
 from agents.dead_letters import DeadLetters
 from agents.errors import OperatorError
 from agents.failpoints import arm
+from agents.log_reader import LogReader
 from agents.logs import configure_logs, quiet_libraries
+from agents.loop_guard import LoopGuard
 from agents.metrics import Metrics, release
 from agents.profiling import Profiler
 from agents.registry import Registry
@@ -40,7 +43,7 @@ from agents.responses import SOURCES, Responder
 from agents.settings import Settings, load_settings
 from agents.topics import ensure_topics
 from agents.verdicts import Verdicts
-from agents.watchdog import TIMEOUTS, LoopGuard, Watchdog
+from agents.watchdog import TIMEOUTS, Watchdog
 from agents.web import Checks, WebServer
 
 RUN_TOPICS: Final = ("features", "predictions", "outcomes", "joins", "profiles", *SOURCES)
@@ -67,6 +70,7 @@ class WorkerHandle:
     metrics: Metrics
     web: WebServer
     checks: Checks
+    watchdog: Watchdog
 
     @property
     def url(self) -> str:
@@ -93,8 +97,19 @@ class WorkerHandle:
 
 
 @asynccontextmanager
-async def running_worker(settings: Settings, metrics: Metrics | None = None) -> AsyncIterator[WorkerHandle]:
+async def running_worker(
+    settings: Settings, metrics: Metrics | None = None, clock: Callable[[], float] = time.monotonic
+) -> AsyncIterator[WorkerHandle]:
     """Run a worker in this event loop for as long as the block lasts; a crash ends the block and is raised here.
+
+    Parameters
+    ----------
+    settings
+        Of the worker.
+    metrics
+        Where it counts; its own by default.
+    clock
+        Of the watchdog: seconds, monotonic.
 
     Raises
     ------
@@ -112,20 +127,35 @@ async def running_worker(settings: Settings, metrics: Metrics | None = None) -> 
         profiler.attach()
         verdicts = Verdicts(app, registry, metrics)
         verdicts.attach()
-        Responder(app, registry, metrics).attach()
-        watchdog = Watchdog(app, metrics, progress=lambda: profiler.joiner.taken)
+        responder = Responder(app, registry, metrics)
+        responder.attach()
+        watchdog = Watchdog(
+            app,
+            metrics,
+            clock,
+            watched=(profiler, verdicts, responder),
+            progress=lambda: (profiler.joiner.taken, verdicts.progress, LogReader.past_read),
+        )
         app.task(watchdog.watch)
         app.task(registry.watch)
-        checks = _checks(app, registry, verdicts, watchdog)
+        checks = _checks(app, registry, profiler, verdicts, watchdog)
         stack.callback(profiler.joiner.close)
         web = await stack.enter_async_context(
             WebServer(settings.web_host, settings.web_port, metrics, checks, profiler.totals)
         )
         await stack.enter_async_context(running(app))
-        yield WorkerHandle(settings, app, registry, metrics, web, checks)
+        yield WorkerHandle(settings, app, registry, metrics, web, checks, watchdog)
 
 
-def _checks(app: DriftlineApp, registry: Registry, verdicts: Verdicts, watchdog: Watchdog) -> Checks:
+def _checks(
+    app: DriftlineApp, registry: Registry, profiler: Profiler, verdicts: Verdicts, watchdog: Watchdog
+) -> Checks:
+    """What is asked of a worker: whether it lives, and whether it does its work.
+
+    A worker that waits for its broker lives: a new process would have to wait as well. What stands still although the
+    broker answers, the watchdog ends by itself.
+    """
+
     def crashed() -> str | None:
         return None if app.crash_reason is None else f"crashed: {app.crash_reason!r}"
 
@@ -133,14 +163,19 @@ def _checks(app: DriftlineApp, registry: Registry, verdicts: Verdicts, watchdog:
         joined = app.started and app.consumer_generation_id > 0
         return None if joined and not app.rebalancing else "partitions are being assigned"
 
+    def saved() -> str | None:
+        if group() is None and verdicts.is_ready and all(ledger.is_loaded for ledger in profiler.ledgers):
+            return None
+        return "totals and states are being read back"
+
     return Checks(
-        live={"worker": crashed, "watchdog": lambda: None if app.rebalancing else watchdog.trouble},
+        live={"worker": crashed, "watchdog": lambda: watchdog.trouble},
         ready={
             "worker": crashed,
             "registry": lambda: None if registry.is_ready else "the models topic is being read",
             "group": group,
-            "verdicts": lambda: None if verdicts.is_ready else "saved states are being read back",
-            "broker": lambda: watchdog.trouble,
+            "saved": saved,
+            "broker": lambda: watchdog.broker_error or watchdog.trouble,
         },
     )
 

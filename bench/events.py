@@ -23,10 +23,13 @@ from schemas.model_spec import (
     ReferenceSpec,
     Task,
 )
+from schemas.segments import SegmentSpec
 
 VERSION: Final = "1"
 EVENT_BYTES: Final = 650
 REFERENCE_ROWS: Final = 2_000
+SEGMENT_VALUES: Final = 12
+"""Values of a field, each half as frequent again as the next: ten of them are segments."""
 VARIANTS: Final = 500
 """Different events of a model; they are repeated, each time with a time of its own."""
 
@@ -43,6 +46,13 @@ class Shape:
     models: int = 1
     rows_per_event: int = 1
     event_bytes: int = EVENT_BYTES
+    segments: int = 0
+    """Fields by which rows are broken down, of `SEGMENT_VALUES` values each."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of these fields."""
+        return tuple(f"field_{index}" for index in range(self.segments))
 
 
 def model_name(index: int) -> str:
@@ -66,15 +76,17 @@ def specs(shape: Shape) -> list[ModelSpec]:
             task=Task.BINARY,
             features=features,
             prediction=PredictionSpec(output=Output.SCORE),
+            segments=SegmentSpec(fields=shape.fields) if shape.segments else None,
         )
         rng = np.random.default_rng([7, index])
         columns = [*_features(rng, REFERENCE_ROWS, shape.features, 0.0).T, rng.random(REFERENCE_ROWS)]
+        values = [_segments(rng, REFERENCE_ROWS) for _ in shape.fields]
         rows = Rows(
             Source.PREDICTIONS,
             np.arange(REFERENCE_ROWS),
             np.full(REFERENCE_ROWS, 1.7e9),
             np.zeros(REFERENCE_ROWS, dtype=np.int8),
-            tuple(np.ascontiguousarray(column) for column in columns),
+            (*(np.ascontiguousarray(column) for column in columns), *values),
         )
         made.append(freeze(spec, rows, origin="bench"))
     return made
@@ -104,6 +116,11 @@ def _features(rng: np.random.Generator, rows: int, features: int, shift: float) 
     values = rng.normal(size=(rows, features))
     values[:, 0] += shift
     return values.round(6)
+
+
+def _segments(rng: np.random.Generator, rows: int) -> list[str | None]:
+    weights = 1.5 ** -np.arange(SEGMENT_VALUES)
+    return [f"value {each}" for each in rng.choice(SEGMENT_VALUES, size=rows, p=weights / weights.sum()).tolist()]
 
 
 class EventSource:
@@ -136,6 +153,9 @@ def _variants(shape: Shape, model: int, shift: float) -> Iterator[tuple[bytes, b
         values = _features(rng, rows, shape.features, shift)
         scores = rng.random(rows).round(6).tolist()
         event: dict[str, Any] = {"model": model_name(model), "version": VERSION, "time": _TIME, "stage": "production"}
+        if shape.segments:
+            columns = {name: _segments(rng, rows) for name in shape.fields}
+            event["segments"] = {name: each[0] if rows == 1 else each for name, each in columns.items()}
         if rows == 1:
             event |= {"prediction_id": _ID, "features": dict(zip(names, values[0].tolist(), strict=True))}
             event |= {"score": scores[0]}

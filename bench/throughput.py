@@ -215,10 +215,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="five seconds of each: for a first look")
     parser.add_argument("--models", type=int, default=1, help="models whose events take turns (default 1)")
     parser.add_argument("--features", type=int, default=20, help="numeric features of each (default 20)")
+    parser.add_argument("--segments", type=int, default=0, help="fields by which rows are broken down (default 0)")
     add_json_option(parser)
     options = parser.parse_args()
     console = console_for(options.json)
-    plan = Plan(5.0 if options.quick else options.seconds, Shape(features=options.features, models=options.models))
+    plan = Plan(
+        5.0 if options.quick else options.seconds,
+        Shape(features=options.features, models=options.models, segments=options.segments),
+    )
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as progress:
         result = asyncio.run(measure(plan, progress))
     console.print(table(result))

@@ -17,6 +17,8 @@ import numpy as np
 
 from detector.reference import freeze
 from detector.rows import INVALID, STAGES, Column, Rows, Source, signal_types
+from detector.rows import carried as carried_by
+from detector.segments.values import segments_as_context
 from detector.state import pack, unpack
 from schemas.codec import decode, encode
 from schemas.model_spec import (
@@ -181,19 +183,22 @@ def rows_of(spec: ModelSpec, source: Source, events: Sequence[BaselineRows]) -> 
         values = [value for event in events for value in event.columns[signal]] if carried else []
         columns.append(_column(values, number=kind is FeatureType.NUMBER) if carried else None)
     rows = sum(len(event.offsets) for event in events)
-    return Rows(
+    made = Rows(
         source=source,
         offsets=np.array([offset for event in events for offset in event.offsets], dtype=np.int64),
         times=np.array([time for event in events for time in event.times], dtype=np.float64),
         stages=np.full(rows, STAGES.index(Stage.PRODUCTION), dtype=np.int8),
         columns=tuple(columns),
     )
+    segments = len(spec.segment_signals)
+    return made if not segments or carried_by(spec, source)[-1] else segments_as_context(made, segments)
 
 
 def columns_of(spec: ModelSpec, rows: Rows) -> dict[str, tuple[float | str | None, ...]]:
-    """Write rows as the columns of a ``BaselineRows`` event."""
+    """Write rows as the columns of a ``BaselineRows`` event, with the segments that they are in."""
     columns: dict[str, tuple[float | str | None, ...]] = {}
-    for signal, column in zip(spec.signals, rows.columns, strict=True):
+    for index, signal in enumerate(spec.signals):
+        column = rows.known(index) if signal in spec.segment_signals else rows.columns[index]
         if column is None:
             continue
         if isinstance(column, np.ndarray):

@@ -1,5 +1,8 @@
 """From a false-alarm budget to thresholds, and what they mean for what can be found.
 
+Where rows are broken down, half of the false alarms are for the segments, all their signals together, so that the whole
+pays log 2 for them.
+
 The budget allows ``count`` false alarms in ``per``. Each of S signals may be wrong at each of the period's T steps, so
 that an alarm asks for evidence of ``log(T S / count)`` nats: the union bound over signals of an e-detector whose mean
 time to a false alarm is its threshold (``detector.sequential``).
@@ -21,9 +24,10 @@ import numpy as np
 
 from detector.evidence import LEARNING_NATS, EvidenceEngine
 from detector.expectation import WHOLE
-from detector.explain import score_name, watched
+from detector.explain import score_name, watched_in_whole
 from detector.layout import Layout
 from detector.reference import baselines
+from detector.segments.table import signals_in_segments
 from detector.sequential import log_threshold
 from detector.steps import steps_in
 from schemas.model_spec import ModelSpec
@@ -41,8 +45,13 @@ class Budget:
     steps: float
     """At most so many in the period."""
     signals: int
+    """Of the whole."""
     threshold: float
-    """Nats, of each signal."""
+    """Nats, of each of them."""
+    segment_signals: int = 0
+    """Of all segments together."""
+    segment_threshold: float | None = None
+    """Nats, of each of those; None where nothing is broken down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +81,24 @@ class SignalReach:
 
 def budget_of(spec: ModelSpec) -> Budget:
     """Derive the threshold from a spec's budget."""
-    allowed, signals = spec.false_alarms, watched(spec)
+    allowed, signals, in_segments = spec.false_alarms, watched_in_whole(spec), signals_in_segments(spec)
     steps = steps_in(allowed.per, spec.steps)
     period = allowed.per.total_seconds()
-    threshold = log_threshold(period, period / steps, signals, allowed.count)
-    return Budget(allowed.count, allowed.per, steps, signals, threshold)
+    count = allowed.count / 2 if in_segments else allowed.count
+    threshold = log_threshold(period, period / steps, signals, count)
+    of_segments = log_threshold(period, period / steps, in_segments, count) if in_segments else None
+    return Budget(allowed.count, allowed.per, steps, signals, threshold, in_segments, of_segments)
 
 
 def threshold_of(spec: ModelSpec) -> float:
     """Evidence in nats that the false-alarm budget of a spec asks of each of its signals."""
     return budget_of(spec).threshold
+
+
+def segment_threshold_of(spec: ModelSpec) -> float:
+    """Evidence in nats that it asks of each signal of a segment; infinite where nothing is broken down."""
+    threshold = budget_of(spec).segment_threshold
+    return math.inf if threshold is None else threshold
 
 
 def reach_of(spec: ModelSpec) -> Sequence[SignalReach]:

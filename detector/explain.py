@@ -17,6 +17,7 @@ from detector.layout import Layout
 from detector.readings import SignalBaseline, SignalReading
 from detector.reference import loss_of_signal
 from detector.scores import measure, psi_terms
+from detector.segments.table import signals_in_segments
 from schemas.model_spec import (
     CONCEPT,
     ESTIMATED_PERFORMANCE,
@@ -65,7 +66,12 @@ def importances(spec: ModelSpec) -> dict[str, float]:
 
 
 def watched(spec: ModelSpec) -> int:
-    """How many signals, surrogates' among them, and limits are watched: what the false-alarm budget is split over."""
+    """How many signals, surrogates' and segments' among them, and limits are watched."""
+    return watched_in_whole(spec) + signals_in_segments(spec)
+
+
+def watched_in_whole(spec: ModelSpec) -> int:
+    """How many of them are not of a single segment: what the budget, or its half, is split over."""
     limits = len(spec.outcomes.limits) if spec.outcomes is not None else 0
     return len(spec.signals) + len(spec.surrogate_signals) + limits
 
@@ -222,7 +228,8 @@ def summarise(
 def _named(verdict: SignalVerdict, bins: NumberBins | CategoryBins | None) -> str:
     signal = verdict.signal.removeprefix(feature_signal(""))
     said = f", alarm of {verdict.detector}" if verdict.detector is not None else ""
-    return f"{signal} ({shown_score(verdict)}, {headline(bins, verdict)}{said})"
+    where = f" in {verdict.segment}" if verdict.segment is not None else ""
+    return f"{signal}{where} ({shown_score(verdict)}, {headline(bins, verdict)}{said})"
 
 
 def shown_score(verdict: SignalVerdict) -> str:

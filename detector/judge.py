@@ -71,7 +71,7 @@ class ModelJudge:
             return []
         continues = fence is not None and fence.incarnation == total.incarnation
         like = fence.profile if fence is not None else None
-        profile = Profile.decode_parts(total.parts, self.layout.width, like=like)
+        profile = Profile.decode_parts(total.parts, self.layout.width, like, self.layout.segment_width)
         difference = profile.subtract(fence.profile) if fence is not None and continues else profile
         from_offset = fence.next_offset if fence is not None and continues else total.started_at
         self._fences[key] = _Fence(
@@ -91,6 +91,7 @@ class ModelJudge:
         sampled = {} if total.sample is None else tables_by_stage(self.layout, total.sample, from_offset)
         for stage in sorted(stages):
             parts = {phase: vector for (of, phase), vector in difference.parts.items() if of is stage}
+            segments = {number: vector for (of, number), vector in difference.segments.items() if of is stage}
             rows = sum(self.layout.row_count(vector) for vector in parts.values())
             if rows == 0:
                 continue
@@ -102,7 +103,8 @@ class ModelJudge:
                 rows=rows,
             )
             time = total.time.timestamp() if total.time is not None else None
-            events += self._monitor(stage).observe(PaneCounts(pane, parts, time, sampled.get(stage)), self.offsets)
+            counts = PaneCounts(pane, parts, time, sampled.get(stage), segments)
+            events += self._monitor(stage).observe(counts, self.offsets)
         return events
 
     def _monitor(self, stage: Stage) -> Monitor:
@@ -159,6 +161,26 @@ class ModelJudge:
         p50, p90, p99 = map(arrivals.quantile, (0.5, 0.9, 0.99))
         return LabelStatus(rows=labels, coverage=known, lag_p50_s=p50, lag_p90_s=p90, lag_p99_s=p99)
 
+    def copy_of(self, topic: str, partition: int) -> ProfileTotal | None:
+        """The last total of a source partition that was folded in: what its counting can go on from; None: none was."""
+        fence = self._fences.get((topic, partition))
+        if fence is None:
+            return None
+        return ProfileTotal(
+            model=self.spec.model,
+            version=self.spec.version,
+            spec_hash=self.layout.spec_hash,
+            topic=topic,
+            partition=partition,
+            incarnation=fence.incarnation,
+            started_at=fence.started_at,
+            next_offset=fence.next_offset,
+            rows=sum(map(self.layout.row_count, fence.profile.parts.values())),
+            parts=fence.profile.encode_parts(),
+            invalid=fence.invalid or {},
+            uncounted=fence.uncounted,
+        )
+
     @property
     def position(self) -> int:
         """How far the judge has come: the number of records folded in, over all partitions and incarnations."""
@@ -200,7 +222,7 @@ class ModelJudge:
                 fence["incarnation"],
                 fence["started_at"],
                 fence["next_offset"],
-                Profile.decode(fence["profile"], judge.layout.width),
+                Profile.decode(fence["profile"], judge.layout.width, judge.layout.segment_width),
                 tuple(OffsetRange(**gap) for gap in fence["uncounted"]),
                 fence["invalid"],
             )

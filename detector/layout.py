@@ -6,6 +6,8 @@ One int64 vector holds everything that is counted of rows, in this order::
 
 The third and the lags of labels (``detector.lags``) are there only where the spec has outcomes, and pairs
 (``detector.pairs``) where it has predictions too.
+Where the rows are broken down, a segment has a vector of its own, the head of this one up to the last signal that rows
+or labels carry, and no phase (``detector.segments``).
 Bins stand in the order of ``detector.bins``. Sums and squares are those of the number signals, in integers so that
 totals subtract exactly: with z = (x - center) / scale of the reference, clipped to the feature's bounds and to
 4,096 scales, a sum adds rint(z 2^20) and a square rint(z 2^8)^2. Missing and invalid values add nothing.
@@ -16,6 +18,7 @@ totals subtract exactly: with z = (x - center) / scale of the reference, clipped
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from typing import Final, cast
 
 import numpy as np
@@ -27,11 +30,13 @@ from detector.counting import SQUARE_UNIT, SUM_UNIT, NumberSignal, NumberSignals
 from detector.estimation import ExpectedLoss
 from detector.lags import LabelArrivals
 from detector.pairs import PairCounts
-from detector.profile import PartKey, Profile, Vector
+from detector.profile import PartKey, Profile, SegmentKey, Vector
 from detector.rows import STAGES, Column, Rows, Source
 from detector.score_bins import score_bins
 from detector.season import Season
-from schemas.model_spec import ModelSpec, feature_signal, performance_signal
+from detector.segments.counting import SegmentCounter
+from detector.segments.table import SegmentTable, check_size
+from schemas.model_spec import ESTIMATED_PERFORMANCE, ModelSpec, feature_signal, performance_signal
 from schemas.performance import CONDITIONAL
 
 Floats = NDArray[np.float64]
@@ -54,6 +59,9 @@ class Layout:
     ----------
     spec
         A spec with a frozen reference.
+    counted
+        Numbers of the segments that are counted; None: all. What is counted from which offset on must be the same for
+        whoever continues a total (docs/decisions/0017).
 
     Attributes
     ----------
@@ -69,14 +77,18 @@ class Layout:
         The loss to expect of a prediction; None where performance is not estimated, or the reference had no labels.
     pairs
         Where pairs of predictions and labels are counted.
+    segments
+        By what rows are broken down; None: by nothing.
+    segment_width
+        Length of a segment's vector; 0 without segments.
 
     Raises
     ------
     ValueError
-        If the spec has no frozen reference, or bins whose edges are none.
+        If the spec has no frozen reference, bins whose edges are none, or more segments than can be judged.
     """
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, *, counted: Container[int] | None = None) -> None:
         frozen = spec.reference.frozen
         if frozen is None:
             raise ValueError(f"{spec.model} {spec.version} has no reference yet: nothing can be counted")
@@ -104,6 +116,13 @@ class Layout:
         self._names = tuple(signal.removeprefix(feature_signal("")) for signal in self.signals)
         self._invalid_at = np.array([where.stop - 1 for where in self.slices])
         self._season = Season(spec.seasonality, spec.timezone)
+        self.segments = SegmentTable.of(spec)
+        self.segment_width = 0
+        self._by_segment: SegmentCounter | None = None
+        if self.segments is not None:
+            check_size(self.segments, [binner.width for binner in self.binners])
+            self.segment_width = self.slices[self.segments.signals[-1]].stop
+            self._by_segment = SegmentCounter(self.segments, self.slices, self.binners, counted)
 
     def _number(self, signal: int, place: int, numbers: int) -> NumberSignal:
         moments = self.slices[-1].stop
@@ -138,6 +157,9 @@ class Layout:
         for line, i in enumerate(others, start=len(numbers)):
             np.add(self.binners[i].index(cast(Column, rows.columns[i])), self.slices[i].start, out=places[line])
         expects = self.expected is not None and {self.expected.answer, *self.expected.features} <= set(carried)
+        by_segment: dict[SegmentKey, Vector] = {}
+        if self._by_segment is not None:
+            by_segment = self._by_segment.count(rows, ROWS_AT[rows.source], (*numbers, *others), places)
         if part is not None:
             places += part * self.width
         vectors = np.bincount(places.ravel(), minlength=len(keys) * self.width).reshape(len(keys), self.width)
@@ -154,7 +176,7 @@ class Layout:
             self.pairs.count(rows, lambda i, column: self.binners[i].index(column), part, vectors)
         if self._lags is not None and rows.lags is not None:
             vectors[:, self._lags] = _count_lags(rows, part, len(keys))
-        return Profile({key: vectors[i].copy() for i, key in enumerate(keys)})
+        return Profile({key: vectors[i].copy() for i, key in enumerate(keys)}, by_segment)
 
     def _count_expected(self, rows: Rows, places: dict[int, Ints], part: Ints | None, vectors: Vector) -> None:
         """Count the losses to expect of predictions, as the signal that they are, and predictions by their score.
@@ -167,7 +189,7 @@ class Layout:
         fine = score_bins(cast(Floats, prediction)) if self.expected.is_score else None
         shift = 0 if part is None else part * self.width
         x = self.expected.of(prediction, lambda i: places[i] - shift - self.slices[i].start, fine=fine)[None, :]
-        alone, void = self._count_together((len(self.signals) - 1,)), np.isnan(x)
+        alone, void = self._count_together((self.signals.index(ESTIMATED_PERFORMANCE),)), np.isnan(x)
         at = np.empty(x.shape, dtype=np.int64)
         alone.places(x, void, out=at)
         at += shift
@@ -241,6 +263,19 @@ class Layout:
         for signal in self._conditional:
             counts[signal] = counts[signal].copy()
             counts[signal][-2] = 0  # missing
+        return counts
+
+    def is_conditional(self, signal: int) -> bool:
+        """Whether a signal is a loss that only some rows have."""
+        return signal in self._conditional
+
+    def segment_counts(self, vector: Vector) -> list[Vector]:
+        """Rows of a segment in each bin, by signal that is judged in segments; as ``signal_counts`` counts them."""
+        counts = []
+        for signal in () if self.segments is None else self.segments.signals:
+            counts.append(vector[self.slices[signal]].copy())
+            if signal in self._conditional:
+                counts[-1][-2] = 0  # missing
         return counts
 
     def mean(self, vector: Vector, signal: int) -> float | None:

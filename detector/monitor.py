@@ -9,30 +9,38 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any, Final
 
 from detector.budget import threshold_of
 from detector.chosen import ChosenDetectors
 from detector.evidence import EvidenceEngine
+from detector.expectation import WHOLE
 from detector.explain import explain, importances, summarise, surely_drifted, watched
 from detector.incidents import IncidentChange, Incidents, Member, Watched
 from detector.layout import Layout
 from detector.limits import Limits
+from detector.lineage import Evidence, Subject, Trail, evidence_of, seeds_of
 from detector.means import RecentMeans
-from detector.onsets import Mark, Onsets
+from detector.onsets import Mark, Onsets, earliest
+from detector.ragged import Ragged
 from detector.readings import SignalReading
 from detector.recent import HALF_LIVES
 from detector.reference import baselines
 from detector.reports import PerformanceReport
+from detector.segments.diagnosis import with_mix
+from detector.segments.watch import segment_watch
 from detector.steps import OpenStep, PaneCounts, StepClock
 from detector.surrogates.signals import SurrogateSignals
 from detector.tiers import Tiers
+from schemas.lineage import StepEvidence
 from schemas.model_spec import ModelSpec, OffsetRange, Stage, performance_signal
 from schemas.outbound import (
     Change,
+    Diagnosis,
     DriftEvent,
     DriftKind,
     Family,
@@ -89,10 +97,15 @@ class Monitor:
         scope = f"{spec.model}/{spec.version}/{stage}/{layout.spec_hash}"
         weights = importances(spec)
         self._limits = Limits(layout, log_threshold=self._threshold)
+        self._segments = segment_watch(spec, layout, references)
+        places = Ragged([len(each.phases[WHOLE]) for each in references])
+        self._trail = Trail(places, surrogates=len(self._surrogates), limits=len(self._limits.names))
         self._report = PerformanceReport(layout)
         self._measured: tuple[MetricStatus, ...] | None = None
         members = [Watched(each.name, weights[each.name], each.opens) for each in watched_for]
         members += [Watched(name) for name in self._limits.names]
+        self._in_whole = len(members)
+        members += self._segments.watched() if self._segments is not None else []
         reopen_within_s = spec.responses.reopen_within.total_seconds()
         self._incidents = Incidents(scope, Family.DRIFT, members, reopen_within_s=reopen_within_s)
         self._readings: Sequence[SignalReading] = self._beside(self._engine.step({}))
@@ -113,9 +126,22 @@ class Monitor:
         self._admit(counts)
         if not self._clock.closes(self._layout.step_rows(self._open_step.whole)):
             return []
+        return self._take_step(offsets)
+
+    def observe_step(self, panes: Sequence[PaneCounts], signals: Collection[Subject]) -> tuple[StepEvidence, ...]:
+        """Take a step that was cut elsewhere, as the events of a version say; return what it did to some signals."""
+        for counts in panes:
+            self._admit(counts)
+        self._take_step(())
+        return self._told(i for i in range(len(self._all_readings())) if self._subject(i) in signals)
+
+    def _take_step(self, offsets: tuple[OffsetRange, ...]) -> list[DriftEvent]:
         step = self._close()
+        now = Mark(self._clock.now, offsets)
         self._judge(step)
-        change = self._decide(Mark(self._clock.now, offsets))
+        if self._segments is not None:
+            self._segments.step(step, now)
+        change = self._decide(now)
         return [] if change is None else [self._emit(change, offsets)]
 
     # ---------------------------------------------------------------------------- the five stations of the path
@@ -142,7 +168,9 @@ class Monitor:
 
         Surrogates have seen some of the rows in full.
         """
-        self._limits.step(step.whole, self._burst() if self._limits.names else 1.0)
+        burst = self._burst() if self._limits.names else 1.0
+        self._trail.begin(self._engine, self._limits, burst, self._evidence())
+        self._limits.step(step.whole, burst)
         self._report.add(step.whole)
         self._measured = None
         by_phase = {phase: self._layout.signal_counts(vector) for phase, vector in step.parts.items()}
@@ -162,18 +190,25 @@ class Monitor:
                 continue
             self._engine.reset(index, above=tier.rank)
             self._chosen.reset(index)
-        limits = self._limits.readings()
+        tiers = [*self._tiers.current, *(limit.tier for limit in self._limits.readings())]
+        if self._segments is not None:
+            tiers += self._segments.tiers(tiers)
         change = self._incidents.update(
-            [*self._tiers.current, *(limit.tier for limit in limits)],
-            [*self._readings, *self._limits.signals()],
+            tiers,
+            self._all_readings(),
             step=self._judged_steps,
             moment="/".join(f"{each.topic}:{each.partition}:{each.to_offset}" for each in now.offsets),
             time=math.nan if now.time is None else now.time,
         )
         if change is not None and change.change is Change.OPENED:
-            names = {member.name for member in change.incident.members} & set(self._layout.signals)
-            self._onset = self._onsets.earliest(sorted(names)) if names else now
+            self._onset = self._onset_of(sorted(member.name for member in change.incident.members), now)
         return change
+
+    def _onset_of(self, members: Sequence[str], now: Mark) -> Mark:
+        """Say where the first change among an incident's members began."""
+        known = [self._onsets, *([] if self._segments is None else [self._segments.onsets])]
+        named = [(onsets, [name for name in members if name in onsets.marks]) for onsets in known]
+        return earliest([onsets.earliest(names) for onsets, names in named if names], otherwise=now)
 
     def _emit(self, change: IncidentChange, offsets: tuple[OffsetRange, ...]) -> DriftEvent:
         """Say what happened, with everything that is needed to understand and to recompute it."""
@@ -207,21 +242,63 @@ class Monitor:
             signals=verdicts,
             signals_watched=watched(self._spec),
             performance=self._metrics() if any(v.kind is DriftKind.PERFORMANCE for v in verdicts) else (),
-            diagnosis=self._surrogates.diagnosis(verdicts, self._readings),
+            diagnosis=self._diagnosis(verdicts),
             surely_drifted=surely_drifted(self._readings, self._threshold),
             lineage=Lineage(
                 spec_hash=self._layout.spec_hash,
                 driftline=VERSION,
                 offsets=offsets,
                 steps=tuple(self._steps),
+                reference_hash=self._reference_hash,
+                evidence=self._told(member.index for member in incident.members),
+                seeds=seeds_of(self._spec),
             ),
         )
+
+    def _evidence(self) -> list[Evidence]:
+        """Evidence of every signal as it stands between two steps, in the order of an incident's members."""
+        evidence = evidence_of(self._engine.evidence)
+        for index, reading in enumerate(self._chosen.overlay(self._readings[: len(evidence)])):
+            if reading.detector is not None:
+                evidence[index] = reading.evidence
+        of_segments = self._segments.evidence() if self._segments is not None else ()
+        return [*evidence, *self._surrogates.evidence(), *self._limits.evidence(), *of_segments]
+
+    @cached_property
+    def _reference_hash(self) -> str | None:
+        frozen = self._spec.reference.frozen
+        return None if frozen is None else frozen.hash
 
     def _beside(self, readings: Sequence[SignalReading]) -> Sequence[SignalReading]:
         """Put all readings in their order: the engine's, or River's detectors' in their place, then the surrogates'."""
         return [*self._chosen.overlay(readings), *self._surrogates.readings]
 
+    def _all_readings(self) -> list[SignalReading]:
+        """Of every signal that may be a member of an incident."""
+        of_segments = self._segments.readings if self._segments is not None else ()
+        return [*self._readings, *self._limits.signals(), *of_segments]
+
+    def _told(self, indices: Iterable[int]) -> tuple[StepEvidence, ...]:
+        """What the last step did to the evidence of some of these signals."""
+        return self._trail.told([(i, self._subject(i)) for i in indices], self._all_readings())
+
+    def _subject(self, index: int) -> Subject:
+        """Name a signal, and the segment that it is of."""
+        if self._segments is not None and index >= self._in_whole:
+            return self._segments.subject(index - self._in_whole)
+        of_limit = index - len(self._readings)
+        return (self._readings[index].name if of_limit < 0 else self._limits.names[of_limit]), None
+
+    def _diagnosis(self, verdicts: Sequence[SignalVerdict]) -> Diagnosis | None:
+        """Say which drift it is, as far as surrogates and segments can tell."""
+        diagnosis = self._surrogates.diagnosis(verdicts, self._readings)
+        if self._segments is None:
+            return diagnosis
+        return with_mix(diagnosis, self._segments, self._layout.signals, verdicts, self._readings)
+
     def _verdict(self, member: Member) -> SignalVerdict:
+        if self._segments is not None and member.index >= self._in_whole:
+            return self._segments.verdict(member.index - self._in_whole, member)
         if member.name in self._limits.names:
             return self._limits.verdict(member)
         if member.index >= len(self._references):
@@ -268,13 +345,17 @@ class Monitor:
                 )
                 for reading, tier in zip(self._readings, self._tiers.current, strict=True)
             )
-            + self._limits.statuses(),
+            + self._limits.statuses()
+            + (self._segments.statuses() if self._segments is not None else ()),
+            "segments": self._segments.standing(self._readings) if self._segments is not None else (),
             "performance": self._metrics(),
         }
 
     def state(self) -> dict[str, Any]:
         """Everything a successor needs, for ``detector.state``."""
+        by_segment = {} if self._segments is None else {"segments": self._segments.state()}
         return {
+            **by_segment,
             "open_step": self._open_step.state(),
             "clock": self._clock.state(),
             "engine": self._engine.state(),
@@ -302,6 +383,8 @@ class Monitor:
         self._tiers.restore(state["tiers"])
         self._limits.restore(state.get("limits", {}))
         self._report.restore(state.get("report", {}))
+        if self._segments is not None:
+            self._segments.restore(state["segments"])
         self._measured = None
         self._means.restore(state["means"])
         self._onsets.restore(state["onsets"])

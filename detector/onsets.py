@@ -59,8 +59,7 @@ class Onsets:
 
     def earliest(self, signals: Iterable[str]) -> Mark:
         """Return the mark of the signal whose change began first."""
-        marks = [self.marks[signal] for signal in signals]
-        return min(marks, key=lambda mark: sum(each.to_offset - each.from_offset for each in mark.offsets))
+        return earliest([self.marks[signal] for signal in signals], otherwise=Mark())
 
     def state(self) -> dict[str, Any]:
         """What must be saved: each distinct mark once."""
@@ -74,4 +73,11 @@ class Onsets:
     def restore(self, state: dict[str, Any]) -> None:
         """Take up where ``state`` left off."""
         marks = [Mark.restored(each) for each in state["marks"]]
-        self.marks = {signal: marks[place] for signal, place in state["places"].items()}
+        self.marks = {signal: marks[state["places"][signal]] for signal in self.marks}
+
+
+def earliest(marks: Sequence[Mark], *, otherwise: Mark) -> Mark:
+    """Return the mark behind the fewest rows; ``otherwise`` where there is none."""
+    return min(
+        marks, key=lambda mark: sum(each.to_offset - each.from_offset for each in mark.offsets), default=otherwise
+    )

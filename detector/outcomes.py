@@ -16,8 +16,8 @@ loss                 of a row
 ``pinball``          ``max(q (label - prediction), (q - 1) (label - prediction))``
 ===================  =====================================================================================
 
-A loss is missing where there is no prediction to compare with. Behind the losses stands the estimated performance, if
-it is watched: no outcome carries it.
+A loss is missing where there is no prediction to compare with. Behind the losses stand the estimated performance, if it
+is watched, and the shares of segments: no outcome carries them.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def outcome_columns(
     """
     if spec.outcomes is None:
         return []
-    estimated: list[Column | None] = [None] * spec.estimates
+    not_carried: list[Column | None] = [None] * (spec.estimates + len(spec.segment_signals))
     pairs: Pairs | None = None
     if spec.task is Task.REGRESSION:
         if predicted is not None:
@@ -70,7 +70,7 @@ def outcome_columns(
         if answers is not None or scores is not None:
             wrong = errors(classes, answers) if answers is not None else score_errors(spec, classes, scores)
             pairs = Pairs(spec, labels=classes, wrong=wrong, scores=scores)
-    return [labels, *(None if pairs is None else LOSSES[loss](pairs) for loss in spec.losses), *estimated]
+    return [labels, *(None if pairs is None else LOSSES[loss](pairs) for loss in spec.losses), *not_carried]
 
 
 def errors(labels: Sequence[str | None], predicted: Sequence[str | None]) -> list[str | None]:

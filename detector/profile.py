@@ -1,5 +1,7 @@
 """Additive summaries of rows: an int64 vector for each stage and phase, in the layout of a model spec.
 
+Where rows are broken down there is a shorter vector for each stage and segment too, with the same rows once more.
+
 Vectors add and subtract modulo 2^64. A total may therefore wrap and the difference of two totals is still exact, as
 long as the rows between them fit: that is what lets a profile be a prefix sum of a log that never ends.
 
@@ -15,7 +17,7 @@ import binascii
 import struct
 import zlib
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,16 +29,24 @@ from schemas.profiles import ProfilePart
 PartKey = tuple[Stage, int]
 """Stage and phase: the hour of the day or week, 0 where the spec has no seasonality."""
 
+SegmentKey = tuple[Stage, int]
+"""Stage and number of a segment (``detector.segments.table``)."""
+
 Vector = NDArray[np.int64]
 
 MAX_PHASES: Final = 168
 """Hours of a week."""
 
+MAX_SEGMENTS: Final = 1_024
+
 _FORMAT: Final = 1
+_WITH_SEGMENTS: Final = 2
+"""Of a profile: behind its parts stand those of its segments."""
 _VECTOR: Final = struct.Struct("<BII")  # format, width, nonzero entries
 _PROFILE: Final = struct.Struct("<BI")  # format, parts
 _PART: Final = struct.Struct("<BHI")  # index into STAGES, phase, bytes that follow
 _MAX_PARTS: Final = len(STAGES) * MAX_PHASES
+_MAX_SEGMENT_PARTS: Final = len(STAGES) * MAX_SEGMENTS
 _MAX_INFLATED: Final = 128 * 1_048_576
 
 
@@ -45,7 +55,7 @@ class ProfileError(ValueError):
 
 
 class Profile:
-    """Counts by stage and phase.
+    """Counts by stage and phase, and by stage and segment.
 
     Parameters
     ----------
@@ -53,13 +63,19 @@ class Profile:
         One int64 vector of ``Layout.width`` for each stage and phase. Vectors are shared between profiles and never
         changed in place: adding replaces them. So a part that nothing was added to is neither encoded nor decoded nor
         subtracted again, and a total of 168 phases costs no more than the one that rows fell in.
+    segments
+        Likewise one of ``Layout.segment_width`` for each stage and segment: the same rows, counted again.
     """
 
-    __slots__ = ("_texts", "parts")
+    __slots__ = ("_segment_texts", "_texts", "parts", "segments")
 
-    def __init__(self, parts: Mapping[PartKey, Vector] | None = None) -> None:
+    def __init__(
+        self, parts: Mapping[PartKey, Vector] | None = None, segments: Mapping[SegmentKey, Vector] | None = None
+    ) -> None:
         self.parts: dict[PartKey, Vector] = dict(parts or {})
+        self.segments: dict[SegmentKey, Vector] = dict(segments or {})
         self._texts: dict[PartKey, str] = {}
+        self._segment_texts: dict[SegmentKey, str] = {}
 
     @property
     def rows(self) -> int:
@@ -68,97 +84,102 @@ class Profile:
 
     def add(self, other: Profile) -> None:
         """Add in place."""
-        for key, vector in other.parts.items():
-            mine = self.parts.get(key)
-            if mine is not None:
-                _check_widths(mine, vector)
-            self.parts[key] = vector if mine is None else mine + vector
-            self._texts.pop(key, None)
+        _add(self.parts, other.parts, self._texts)
+        _add(self.segments, other.segments, self._segment_texts)
 
     def subtract(self, other: Profile) -> Profile:
         """Return what is in this profile and not in ``other``; parts in which nothing differs are left out."""
-        rest: dict[PartKey, Vector] = {}
-        for key in self.parts.keys() | other.parts.keys():
-            mine, theirs = self.parts.get(key), other.parts.get(key)
-            if mine is theirs:
-                continue
-            if mine is not None and theirs is not None:
-                _check_widths(mine, theirs)
-            difference = _difference(mine, theirs)
-            if difference.any():
-                rest[key] = difference
-        return Profile({key: rest[key] for key in sorted(rest, key=_order)})
+        return Profile(_subtract(self.parts, other.parts), _subtract(self.segments, other.segments))
 
     def copy(self) -> Profile:
         """Return a profile that is not changed by what is added to this one."""
-        twin = Profile(self.parts)
-        twin._texts = self._texts.copy()
+        twin = Profile(self.parts, self.segments)
+        twin._texts, twin._segment_texts = self._texts.copy(), self._segment_texts.copy()
         return twin
 
     def encode(self) -> str:
         """Encode all parts as one string; equal parts give equal text."""
-        body = bytearray(_PROFILE.pack(_FORMAT, len(self.parts)))
-        for key in self._keys():
-            sparse = _sparse(self.parts[key])
-            body += _PART.pack(*_order(key), len(sparse)) + sparse
+        body = bytearray()
+        for parts in (self.parts, self.segments) if self.segments else (self.parts,):
+            body += _PROFILE.pack(_WITH_SEGMENTS if self.segments else _FORMAT, len(parts))
+            for key in sorted(parts, key=_order):
+                sparse = _sparse(parts[key])
+                body += _PART.pack(*_order(key), len(sparse)) + sparse
         return _pack(bytes(body))
 
     @classmethod
-    def decode(cls, text: str, width: int) -> Profile:
+    def decode(cls, text: str, width: int, segment_width: int = 0) -> Profile:
         """Read what ``encode`` wrote.
 
         Raises
         ------
         ProfileError
-            If the text is damaged or holds vectors that are not ``width`` wide.
+            If the text is damaged or holds vectors that are not ``width`` wide, or segments that are not
+            ``segment_width`` wide.
         """
-        largest = _PROFILE.size + _MAX_PARTS * (_PART.size + _VECTOR.size + 12 * width)
+        largest = _largest(_MAX_PARTS, width) + (_largest(_MAX_SEGMENT_PARTS, segment_width) if segment_width else 0)
         body = _unpack(text, min(largest, _MAX_INFLATED))
         try:
-            return cls(_read_parts(body, width))
+            form, _ = _PROFILE.unpack_from(body)
+            if form not in (_FORMAT, _WITH_SEGMENTS):
+                raise ProfileError("an encoded profile of an unknown format")
+            parts, end = _read_parts(body, 0, width, MAX_PHASES)
+            segments: dict[SegmentKey, Vector] = {}
+            if form == _WITH_SEGMENTS:
+                segments, end = _read_parts(body, end, segment_width, MAX_SEGMENTS)
         except (struct.error, IndexError) as error:
             raise ProfileError("a damaged profile: it ends too early") from error
+        if end != len(body):
+            raise ProfileError("a damaged profile: its parts do not fit")
+        return cls(parts, segments)
 
     def encode_parts(self) -> tuple[ProfilePart, ...]:
-        """Encode each part by itself, in the order of stages and phases: what a ``ProfileTotal`` carries."""
-        for key, vector in self.parts.items():
-            if key not in self._texts:
-                self._texts[key] = encode_part(vector)
-        return tuple(
-            ProfilePart(stage=stage, phase=phase, counts=self._texts[stage, phase]) for stage, phase in self._keys()
+        """Encode each part by itself, in the order of stages and phases, then of stages and segments."""
+        _encode_new(self.parts, self._texts)
+        _encode_new(self.segments, self._segment_texts)
+        return (
+            *(
+                ProfilePart(stage=key[0], phase=key[1], counts=self._texts[key])
+                for key in sorted(self.parts, key=_order)
+            ),
+            *(
+                ProfilePart(stage=key[0], phase=0, segment=key[1], counts=self._segment_texts[key])
+                for key in sorted(self.segments, key=_order)
+            ),
         )
 
     @classmethod
-    def decode_parts(cls, parts: Iterable[ProfilePart], width: int, like: Profile | None = None) -> Profile:
+    def decode_parts(
+        cls, parts: Iterable[ProfilePart], width: int, like: Profile | None = None, segment_width: int = 0
+    ) -> Profile:
         """Read what ``encode_parts`` wrote.
 
         Parameters
         ----------
         like
-            An earlier profile of this width that was read from parts: a part that is still the same is taken over.
+            An earlier profile of these widths that was read from parts: a part that is still the same is taken over.
 
         Raises
         ------
         ProfileError
-            If a part is damaged, repeated, of an impossible phase, or not ``width`` wide.
+            If a part is damaged, repeated, of an impossible phase or segment, or not as wide as it should be.
         """
-        profile = cls()
+        profile, before = cls(), like or cls()
         for part in parts:
-            key = (part.stage, part.phase)
-            if key in profile.parts or not 0 <= part.phase < MAX_PHASES:
-                raise ProfileError(f"a damaged profile: part {part.stage} {part.phase} is repeated or impossible")
-            if like is not None and like._texts.get(key) == part.counts:
-                profile.parts[key] = like.parts[key]
+            if part.segment is None:
+                place = _Place(part.phase, MAX_PHASES, width, profile.parts, profile._texts)
+                known = before.parts, before._texts
             else:
-                profile.parts[key] = decode_part(part.counts, width)
-            profile._texts[key] = part.counts
+                place = _Place(part.segment, MAX_SEGMENTS, segment_width, profile.segments, profile._segment_texts)
+                known = before.segments, before._segment_texts
+            place.read(part, *known)
         return profile
 
-    def _keys(self) -> list[PartKey]:
-        return sorted(self.parts, key=_order)
-
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Profile) and not self.subtract(other).parts
+        if not isinstance(other, Profile):
+            return False
+        difference = self.subtract(other)
+        return not difference.parts and not difference.segments
 
     __hash__ = None  # type: ignore[assignment]  # mutable
 
@@ -166,7 +187,67 @@ class Profile:
         return f"Profile({self.rows} rows in {len(self.parts)} parts)"
 
 
-def _order(key: PartKey) -> tuple[int, int]:
+class _Place(NamedTuple):
+    """Where a part that was read belongs."""
+
+    number: int
+    end: int
+    width: int
+    vectors: dict[tuple[Stage, int], Vector]
+    texts: dict[tuple[Stage, int], str]
+
+    def read(
+        self, part: ProfilePart, known: Mapping[tuple[Stage, int], Vector], texts: Mapping[tuple[Stage, int], str]
+    ) -> None:
+        """Decode a part, or take it over where its text is known."""
+        key = part.stage, self.number
+        if key in self.vectors or not 0 <= self.number < self.end:
+            raise ProfileError(f"a damaged profile: part {part.stage} {self.number} is repeated or impossible")
+        self.vectors[key] = known[key] if texts.get(key) == part.counts else decode_part(part.counts, self.width)
+        self.texts[key] = part.counts
+
+
+def _add(
+    mine: dict[tuple[Stage, int], Vector],
+    theirs: Mapping[tuple[Stage, int], Vector],
+    texts: dict[tuple[Stage, int], str],
+) -> None:
+    for key, vector in theirs.items():
+        own = mine.get(key)
+        if own is not None:
+            _check_widths(own, vector)
+        mine[key] = vector if own is None else own + vector
+        texts.pop(key, None)
+
+
+def _subtract(
+    parts: Mapping[tuple[Stage, int], Vector], others: Mapping[tuple[Stage, int], Vector]
+) -> dict[tuple[Stage, int], Vector]:
+    rest: dict[tuple[Stage, int], Vector] = {}
+    for key in parts.keys() | others.keys():
+        mine, theirs = parts.get(key), others.get(key)
+        if mine is theirs:
+            continue
+        if mine is not None and theirs is not None:
+            _check_widths(mine, theirs)
+        difference = _difference(mine, theirs)
+        if difference.any():
+            rest[key] = difference
+    return {key: rest[key] for key in sorted(rest, key=_order)}
+
+
+def _encode_new(parts: Mapping[tuple[Stage, int], Vector], texts: dict[tuple[Stage, int], str]) -> None:
+    for key, vector in parts.items():
+        if key not in texts:
+            texts[key] = encode_part(vector)
+
+
+def _largest(parts: int, width: int) -> int:
+    """Bytes that so many parts inflate to at the most."""
+    return _PROFILE.size + parts * (_PART.size + _VECTOR.size + 12 * width)
+
+
+def _order(key: tuple[Stage, int]) -> tuple[int, int]:
     return STAGES.index(key[0]), key[1]
 
 
@@ -198,20 +279,21 @@ def decode_part(text: str, width: int) -> Vector:
     return _dense(_unpack(text, _VECTOR.size + 12 * width), width)
 
 
-def _read_parts(body: bytes, width: int) -> dict[PartKey, Vector]:
-    form, count = _PROFILE.unpack_from(body)
-    if form != _FORMAT or count > _MAX_PARTS:
+def _read_parts(body: bytes, at: int, width: int, end: int) -> tuple[dict[tuple[Stage, int], Vector], int]:
+    """Read parts whose numbers are below ``end``; return them and where they end in the body."""
+    _, count = _PROFILE.unpack_from(body, at)
+    if count > len(STAGES) * end:
         raise ProfileError("an encoded profile of an unknown format")
-    at = _PROFILE.size
-    parts: dict[PartKey, Vector] = {}
+    at += _PROFILE.size
+    parts: dict[tuple[Stage, int], Vector] = {}
     for _ in range(count):
-        stage, phase, length = _PART.unpack_from(body, at)
+        stage, number, length = _PART.unpack_from(body, at)
         at += _PART.size
-        parts[STAGES[stage], phase] = _dense(body[at : at + length], width)
+        parts[STAGES[stage], number] = _dense(body[at : at + length], width)
         at += length
-    if at != len(body) or len(parts) != count or any(phase >= MAX_PHASES for _, phase in parts):
+    if len(parts) != count or any(number >= end for _, number in parts):
         raise ProfileError("a damaged profile: its parts do not fit")
-    return parts
+    return parts, at
 
 
 def _sparse(vector: Vector) -> bytes:

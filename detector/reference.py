@@ -6,7 +6,7 @@ what the evidence engine compares with. Rows of all stages count alike in a refe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, cast
@@ -14,7 +14,14 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.bins import boolean_bins, fit_category_bins, fit_loss_bins, fit_number_bins, make_binner
+from detector.bins import (
+    MAX_CATEGORIES,
+    boolean_bins,
+    fit_category_bins,
+    fit_loss_bins,
+    fit_number_bins,
+    make_binner,
+)
 from detector.calibration import calibrate
 from detector.dispersion import overdispersion
 from detector.estimation import ExpectedLoss
@@ -25,6 +32,7 @@ from detector.readings import SignalBaseline
 from detector.reference_rows import draw_reference
 from detector.rows import STAGES, TRUE, Column, Rows, Source, carried, signal_types
 from detector.season import Season
+from detector.segments.bursts import segment_dispersion
 from schemas.model_spec import (
     ESTIMATED_PERFORMANCE,
     PREDICTION,
@@ -99,8 +107,8 @@ def freeze(
             bins[signal], dispersion[signal] = _fit(np.empty(0) if kind is FeatureType.NUMBER else [], kind), 1.0
             continue
         is_loss = kind is FeatureType.NUMBER and loss_of_signal(spec, signal) is not None
-        bins[signal] = fit_loss_bins(cast(Floats, column)) if is_loss else _fit(column, kind)
-        phi = _overdispersion(spec, signal, column, bins[signal], phases[id(piece)])
+        bins[signal] = fit_loss_bins(cast(Floats, column)) if is_loss else _fit(column, kind, _own_bins(spec, signal))
+        phi = _overdispersion(spec, signal, column, bins[signal], phases=phases[id(piece)])
         dispersion[signal] = round(phi, 4)
     since, until = _period(pieces)
     frozen = FrozenReference(
@@ -116,8 +124,32 @@ def freeze(
         profile="",
     )
     layout = Layout(_with(spec, frozen))
-    drawn = {"profile": _count(layout, pieces).encode(), "sample": draw_reference(spec, layout, pieces)}
+    drawn = {
+        "profile": _count(layout, pieces).encode(),
+        "sample": draw_reference(spec, layout, pieces),
+        "segment_dispersion": _by_segment(spec, layout, pieces, phases),
+    }
     return _with(spec, frozen.model_copy(update=drawn))
+
+
+def _by_segment(
+    spec: ModelSpec, layout: Layout, pieces: Sequence[Rows], phases: dict[int, Ints | None]
+) -> dict[str, tuple[float, ...]] | None:
+    """How bursty the rows of each segment are; None where nothing is broken down."""
+    if layout.segments is None:
+        return None
+    bins = cast(FrozenReference, layout.spec.reference.frozen).bins
+    carriers: list[tuple[Rows, Column] | None] = []
+    for signal in layout.segments.signals:
+        piece = _carrier(spec, signal, pieces)
+        column = None if piece is None else piece.columns[signal]
+        carriers.append(None if piece is None or column is None else (piece, column))
+
+    def measure(signal: int, rows: Rows, column: Column, among: NDArray[np.bool_]) -> float:
+        of, name = phases[id(rows)], layout.signals[signal]
+        return _overdispersion(spec, name, column, bins[name], phases=of, among=among)
+
+    return segment_dispersion(layout.segments, layout.binners, carriers, measure)
 
 
 def _carrier(spec: ModelSpec, index: int, pieces: Sequence[Rows]) -> Rows | None:
@@ -134,10 +166,20 @@ def _carrier(spec: ModelSpec, index: int, pieces: Sequence[Rows]) -> Rows | None
     raise ValueError(f"no rows of the reference carry {signal}")
 
 
-def _overdispersion(spec: ModelSpec, signal: str, column: Column, bins: Bins, phases: Ints | None) -> float:
-    """How bursty the rows of a signal are; of a loss that only some rows have, those rows."""
+def _overdispersion(
+    spec: ModelSpec,
+    signal: str,
+    column: Column,
+    bins: Bins,
+    *,
+    phases: Ints | None,
+    among: NDArray[np.bool_] | None = None,
+) -> float:
+    """How bursty the rows of a signal are, or some ``among`` them; of a loss that only some rows have, those rows."""
     binner = make_binner(bins)
     places = binner.index(column)
+    if among is not None:
+        places, phases = places[among], None if phases is None else phases[among]
     if signal in _CONDITIONAL:
         having = places < binner.width - 2
         places, phases = places[having], None if phases is None else phases[having]
@@ -170,10 +212,17 @@ def _expected_losses(
     return rows, expected.of(column, lambda i: binners[i].index(cast(Column, rows.columns[i])))
 
 
-def _fit(column: Column, kind: FeatureType) -> Bins:
+def _fit(column: Column, kind: FeatureType, categories: int = MAX_CATEGORIES) -> Bins:
     if kind is FeatureType.NUMBER:
         return fit_number_bins(cast(NDArray[np.float64], column))
-    return boolean_bins() if kind is FeatureType.BOOLEAN else fit_category_bins(cast(list[str | None], column))
+    if kind is FeatureType.BOOLEAN:
+        return boolean_bins()
+    return fit_category_bins(cast(list[str | None], column), categories)
+
+
+def _own_bins(spec: ModelSpec, signal: str) -> int:
+    """How many categories may have bins of their own: those of a field are segments."""
+    return spec.segments.top if spec.segments is not None and signal in spec.segment_signals else MAX_CATEGORIES
 
 
 def _phases(spec: ModelSpec, rows: Rows) -> Ints | None:
@@ -214,12 +263,13 @@ def baselines(spec: ModelSpec, layout: Layout) -> list[SignalBaseline]:
     frozen, phases = _frozen(spec), reference_vectors(spec, layout)
     counts = {phase: layout.signal_counts(vector) for phase, vector in phases.items()}
     return [
-        _baseline(spec, signal, _expected(frozen.bins[signal], {phase: each[i] for phase, each in counts.items()}))
+        baseline_of(spec, signal, _expected(frozen.bins[signal], {phase: each[i] for phase, each in counts.items()}))
         for i, signal in enumerate(spec.signals)
     ]
 
 
-def _baseline(spec: ModelSpec, signal: str, phases: dict[int, Ints]) -> SignalBaseline:
+def baseline_of(spec: ModelSpec, signal: str, phases: Mapping[int, Ints]) -> SignalBaseline:
+    """Say what a signal is compared with, given its counts by phase, ``WHOLE`` among them."""
     if not phases[WHOLE].any():
         phases = {WHOLE: _nothing_known(len(phases[WHOLE]))}
     frozen = cast(FrozenReference, spec.reference.frozen)
@@ -289,7 +339,7 @@ def reference_vectors(spec: ModelSpec, layout: Layout) -> dict[int, Vector]:
     ValueError
         As ``baselines`` does.
     """
-    phases = _vectors_by_phase(Profile.decode(_frozen(spec).profile, layout.width), layout.width)
+    phases = _vectors_by_phase(Profile.decode(_frozen(spec).profile, layout.width, layout.segment_width), layout.width)
     return {WHOLE: phases[WHOLE]} if spec.seasonality is Seasonality.NONE else phases
 
 

@@ -64,7 +64,8 @@ class Rows:
         One for each of ``spec.signals``; None where this source does not carry the signal.
     context
         Likewise, of what is known of the rows but counted elsewhere: the features and the prediction that a label
-        belongs to. None: nothing is. It is never counted, only sampled (``sampled_columns``).
+        belongs to. None: nothing is. It is never counted, only sampled (``sampled_columns``), and tells in which
+        segments a row is (``known``).
     lags
         (n,) seconds from the prediction to its label, NaN where that is not known; None: no labels.
     joined
@@ -99,6 +100,11 @@ class Rows:
         if self.context is None:
             return self.columns
         return tuple(own if own is not None else other for own, other in zip(self.columns, self.context, strict=True))
+
+    def known(self, signal: int) -> Column | None:
+        """Values of a signal, whether they are counted here or elsewhere."""
+        own = self.columns[signal]
+        return own if own is not None or self.context is None else self.context[signal]
 
     @classmethod
     def concat(cls, pieces: Sequence[Rows]) -> Rows:
@@ -170,6 +176,7 @@ def signal_types(spec: ModelSpec) -> tuple[FeatureType, ...]:
     types += [FeatureType.BOOLEAN if loss in RATES else FeatureType.NUMBER for loss in spec.losses]
     if spec.estimates:
         types.append(FeatureType.NUMBER)
+    types += [FeatureType.CATEGORY] * len(spec.segment_signals)
     return tuple(types)
 
 
@@ -177,14 +184,16 @@ def carried(spec: ModelSpec, source: Source) -> tuple[bool, ...]:
     """Which of ``spec.signals`` the source carries.
 
     Features come from the stream that ``features_from`` names, the prediction from the predictions, and what depends on
-    the label from the outcomes. Nobody carries the estimated performance: the layout makes it of a row's prediction and
-    features.
+    the label from the outcomes. Shares of segments are counted where the features are. Nobody carries the estimated
+    performance: the layout makes it of a row's prediction and features.
     """
     prediction = 0 if spec.prediction is None else 1
     features = source.value == spec.features_from.value
-    others = spec.signals[len(spec.features) + prediction :]
+    segments = len(spec.segment_signals)
+    others = spec.signals[len(spec.features) + prediction : len(spec.signals) - segments]
     return (
         *(features,) * len(spec.features),
         *(source is Source.PREDICTIONS,) * prediction,
         *(source is Source.OUTCOMES and signal != ESTIMATED_PERFORMANCE for signal in others),
+        *(features if spec.features else source is Source.PREDICTIONS,) * segments,
     )

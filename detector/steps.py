@@ -45,6 +45,8 @@ class PaneCounts:
     """The latest event time in the total, in seconds since 1970."""
     sampled: tuple[NDArray[np.float64], NDArray[np.bool_]] | None = None
     """Some of the rows in full, a table (`detector.reference_rows`), and which signals they carry, (S,)."""
+    segments: dict[int, Counts] = field(default_factory=dict)
+    """The same rows by segment: number to vector (`detector.segments.counting`)."""
 
 
 @dataclass(slots=True)
@@ -54,14 +56,13 @@ class OpenStep:
     parts: dict[int, Counts] = field(default_factory=dict)
     panes: list[Pane] = field(default_factory=list)
     rows: int = 0
+    segments: dict[int, Counts] = field(default_factory=dict)
 
     def add(self, counts: PaneCounts) -> None:
         """Add a pane's counts; panes of one partition are joined, so that the step stays small."""
-        for phase, vector in counts.parts.items():
-            if phase in self.parts:
-                self.parts[phase] = self.parts[phase] + vector
-            else:
-                self.parts[phase] = vector
+        for mine, theirs in ((self.parts, counts.parts), (self.segments, counts.segments)):
+            for key, vector in theirs.items():
+                mine[key] = mine[key] + vector if key in mine else vector
         self.rows += counts.pane.rows
         self._join(counts.pane)
 
@@ -73,12 +74,14 @@ class OpenStep:
     def state(self) -> dict[str, Any]:
         """What must be saved."""
         panes = [pane.model_dump() for pane in self.panes]
-        return {"parts": sorted(self.parts.items()), "panes": panes, "rows": self.rows}
+        saved = {"parts": sorted(self.parts.items()), "panes": panes, "rows": self.rows}
+        return saved | ({"segments": sorted(self.segments.items())} if self.segments else {})
 
     @classmethod
     def restored(cls, state: dict[str, Any]) -> OpenStep:
         """Take up where ``state`` left off."""
-        return cls(dict(state["parts"]), [Pane(**pane) for pane in state["panes"]], state["rows"])
+        panes = [Pane(**pane) for pane in state["panes"]]
+        return cls(dict(state["parts"]), panes, state["rows"], dict(state.get("segments", ())))
 
     def _join(self, pane: Pane) -> None:
         for position, earlier in enumerate(self.panes):

@@ -179,7 +179,7 @@ class RunningTotal:
             started_at=event.started_at,
             incarnation=event.incarnation,
             next_offset=event.next_offset,
-            profile=Profile.decode_parts(event.parts, layout.width),
+            profile=Profile.decode_parts(event.parts, layout.width, segment_width=layout.segment_width),
             time=None if event.time is None else event.time.timestamp(),
             appended_at=None if event.appended_at is None else event.appended_at.timestamp(),
             uncounted=event.uncounted,

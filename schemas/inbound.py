@@ -85,6 +85,7 @@ class FeatureBatch(_Batch):
     @model_validator(mode="after")
     def _columns_are_of_one_length(self) -> Self:
         _check_lengths(self.rows, dict(self.features))  # type: ignore[arg-type]
+        _check_lengths(self.rows, dict(self.segments))  # type: ignore[arg-type]
         return self
 
 
@@ -100,6 +101,7 @@ class PredictionBatch(_Batch):
     @model_validator(mode="after")
     def _columns_are_of_one_length(self) -> Self:
         _check_lengths(self.rows, dict(self.features or {}))  # type: ignore[arg-type]
+        _check_lengths(self.rows, dict(self.segments))  # type: ignore[arg-type]
         answers: dict[str, list[object] | None] = {"prediction": self.prediction, "score": self.score}  # type: ignore[dict-item]
         _check_lengths(self.rows, answers)
         if self.prediction is None and self.score is None and self.probabilities is None:
@@ -128,6 +130,8 @@ class OutcomeEvent(Inbound):
     probabilities: dict[str, float] | None = None
     prediction_time: AwareDatetime | None = None
     """When the prediction was made, where the event brings it."""
+    segments: dict[str, str] = Field(default_factory=dict)
+    """Of the prediction, where the event brings it."""
 
     @model_validator(mode="after")
     def _finds_or_brings_its_prediction(self) -> Self:
@@ -152,10 +156,12 @@ class OutcomeBatch(Inbound):
     score: list[float | None] | None = None
     probabilities: dict[str, list[float]] | None = None
     prediction_time: AwareDatetime | list[AwareDatetime] | None = None
+    segments: dict[str, list[str]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _columns_are_of_one_length(self) -> Self:
         _check_lengths(self.rows, dict(self.features or {}))  # type: ignore[arg-type]
+        _check_lengths(self.rows, dict(self.segments))  # type: ignore[arg-type]
         columns: dict[str, list[object] | None] = {
             "label": self.label,  # type: ignore[dict-item]
             "prediction_id": self.prediction_id,  # type: ignore[dict-item]

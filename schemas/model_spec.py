@@ -19,6 +19,7 @@ from schemas.detectors import MOST_DETECTORS, ZEROS_AND_ONES, DetectorSpec
 from schemas.performance import BASIC_LOSS, LOSSES_OF, METRICS_OF, RATES, Calibration, Loss, OutcomeSpec
 from schemas.policy import LATER_RETRAINING, PolicySpec
 from schemas.policy import RetrainingSpec as RetrainingSpec  # noqa: PLC0414 - part of the spec: importable from here too
+from schemas.segments import SegmentSpec, segment_signal
 
 PREDICTION = "prediction"
 """The name of the signal that watches what the model answers."""
@@ -38,13 +39,13 @@ MULTIVARIATE: Final = "multivariate"
 MIMIC: Final = "mimic"
 """The name of the signal that foretells what the model answers."""
 
-_LATER: Final = ("detectors", "outcomes", "surrogates", "policy")
+_LATER: Final = ("detectors", "outcomes", "surrogates", "segments", "policy")
 """Fields that came after the first specs were registered: at their defaults they are no part of a spec's hash."""
 
 
 USUAL_POLICY: Final = PolicySpec()
 
-_LATER_FROZEN: Final = ("sample", "calibration")
+_LATER_FROZEN: Final = ("sample", "calibration", "segment_dispersion")
 """Likewise fields of a frozen reference, where they are None."""
 
 _LATER_OUTCOMES: Final = ("wait", "sample", "features")
@@ -274,12 +275,24 @@ class FrozenReference(Outbound):
     """By signal name."""
     dispersion: dict[str, float] = Field(default_factory=dict)
     """By signal name: variance of block means over that of independent rows, at least 1."""
+    segment_dispersion: dict[str, tuple[float, ...]] | None = None
+    """By segment, as in ``country=DE``: the same of each signal judged in it. Null where nothing is broken down."""
     calibration: Calibration | None = None
     """What its labels tell of the loss to expect; null where it has none."""
     profile: str
-    """Counts by phase: a profile as ``detector.profile`` encodes it (base64 of deflated int64)."""
+    """Counts by phase and by segment: a profile as ``detector.profile`` encodes it (base64 of deflated int64)."""
     sample: tuple[ReferenceRows, ...] | None = None
     """Raw rows for the surrogates: those with features, and those with labels. None: the spec had no surrogates."""
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of its canonical JSON: what events name as the reference that was compared with.
+
+        What is null is left out, so that fields which come later change no hash.
+        """
+        dumped = self.model_dump(mode="json", exclude_none=True)
+        content = json.dumps(dumped, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(content.encode()).hexdigest()
 
 
 class ReferenceSpec(Outbound):
@@ -318,6 +331,8 @@ class ModelSpec(Outbound):
     """By signal: a detector of River's whose alarms take the place of the signal's evidence."""
     surrogates: SurrogateSpec | None = None
     """None: no surrogate models."""
+    segments: SegmentSpec | None = None
+    """None: the rows are not broken down."""
     retraining: RetrainingSpec = RetrainingSpec()
     policy: PolicySpec | None = None
     """None: the usual one."""
@@ -404,6 +419,22 @@ class ModelSpec(Outbound):
             raise ValueError("retraining waits for challengers and there are none: they need surrogates and outcomes")
         return self
 
+    @model_validator(mode="after")
+    def _segments_can_be_told(self) -> Self:
+        """Refuse fields that are numbers, and signals that no segment has."""
+        if self.segments is None:
+            return self
+        types = {feature.name: feature.type for feature in self.features}
+        if numbers := [name for name in self.segments.fields if types.get(name) is FeatureType.NUMBER]:
+            raise ValueError(f"segments: {', '.join(numbers)} is a number: rows are broken down by categories; "
+                             "it can be a field of events that is no feature")  # fmt: skip
+        known = self.segmentable
+        if odd := [signal for signal in self.segments.signals or () if signal not in known]:
+            near = get_close_matches(odd[0], known, 1) or get_close_matches(feature_signal(odd[0]), known, 1)
+            hint = f": did you mean {near[0]}?" if near else f"; choose among {', '.join(known)}"
+            raise ValueError(f"segments: no segment has a signal {odd[0]!r}{hint}")
+        return self
+
     @property
     def _answered(self) -> str:
         output = "no prediction" if self.prediction is None else f"the output {self.prediction.output}"
@@ -437,7 +468,8 @@ class ModelSpec(Outbound):
     def signals(self) -> tuple[str, ...]:
         """Names of the signals in the order of the profile's layout.
 
-        Features, the prediction, the label, the losses, and the estimated performance.
+        Features, the prediction, the label, the losses, the estimated performance, and how rows are spread over the
+        segments of each field.
         """
         names = [feature_signal(feature.name) for feature in self.features]
         if self.prediction is not None:
@@ -447,7 +479,19 @@ class ModelSpec(Outbound):
         names += [performance_signal(loss) for loss in self.losses]
         if self.estimates:
             names.append(ESTIMATED_PERFORMANCE)
+        names += self.segment_signals
         return tuple(names)
+
+    @property
+    def segment_signals(self) -> tuple[str, ...]:
+        """Names of the signals that watch the shares of segments: one for each field, then for each pair of them."""
+        return () if self.segments is None else tuple(map(segment_signal, self.segments.groups))
+
+    @property
+    def segmentable(self) -> tuple[str, ...]:
+        """Names of the signals that can be judged in a segment: those of rows, and of labels that know their row."""
+        others = {ESTIMATED_PERFORMANCE, *self.segment_signals}
+        return tuple(signal for signal in self.signals if signal not in others)
 
     @property
     def surrogate_signals(self) -> tuple[str, ...]:

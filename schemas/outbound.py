@@ -13,6 +13,7 @@ from pydantic import AwareDatetime, Field
 
 from schemas.base import Outbound
 from schemas.detectors import DetectorName
+from schemas.lineage import StepEvidence
 from schemas.model_spec import OffsetRange, Stage
 from schemas.performance import Metric
 from schemas.tiers import Response as Response  # noqa: PLC0414 - part of the events: importable from here too
@@ -96,6 +97,8 @@ class SignalVerdict(Outbound):
     """One signal of an incident: how large its change is, how sure, and where."""
 
     signal: str
+    segment: str | None = None
+    """Where the change is in one segment and hidden in the whole, as in ``country=DE``."""
     kind: DriftKind
     tier: Tier
     score: float
@@ -129,6 +132,11 @@ class SignalVerdict(Outbound):
     detector: DetectorName | None = None
     """The detector of River's that speaks for the signal, where the spec chose one: ``evidence`` is then ``threshold``
     while its alarm counts and 0 otherwise, and no false-alarm budget is kept."""
+
+    @property
+    def name(self) -> str:
+        """What it is called among all signals of the model: that of a segment has the segment's name too."""
+        return self.signal if self.segment is None else f"{self.signal} in {self.segment}"
 
 
 class FeatureRank(Outbound):
@@ -166,8 +174,35 @@ class ReverseCheck(Outbound):
     """Mean loss there of the same model trained on recent labels."""
 
 
+class SegmentChange(Outbound):
+    """What a segment has to do with the change of a signal."""
+
+    segment: str
+    """As in ``country=DE``."""
+    expected_share: float
+    """Of the rows, in the reference."""
+    actual_share: float
+    """Of recent rows."""
+    within: float
+    """Share of the signal's change that happened within the segment; it can be negative."""
+
+
+class MixCheck(Outbound):
+    """How much of the change of a signal comes from other shares of segments, and how much happened within them."""
+
+    signal: str
+    field: str
+    """By which field, or pair of them, rows are taken apart here: the one whose mix explains most."""
+    change: float
+    """The change that is taken apart, in the unit of the signal's score, small-sample bias not removed."""
+    explained: float | None
+    """Share of the change that the mix explains, 0 to 1; null where there is none to explain."""
+    segments: tuple[SegmentChange, ...] = ()
+    """Those that have most to do with it, at most five."""
+
+
 class Diagnosis(Outbound):
-    """Which drift it is, as far as the surrogate models can tell."""
+    """Which drift it is, as far as surrogate models and segments can tell."""
 
     drifts: tuple[DriftKind, ...]
     """Kinds of the signals that have a tier."""
@@ -179,6 +214,8 @@ class Diagnosis(Outbound):
     """Largest score x importance first, at most ten."""
     told_apart_by: tuple[str, ...] = ()
     """Features, and pairs of them, by which recent rows are told from the reference: most telling first."""
+    mix: tuple[MixCheck, ...] = ()
+    """Where rows are broken down: the changes of the incident's signals, taken apart."""
 
 
 class Pane(Outbound):
@@ -212,6 +249,13 @@ class Lineage(Outbound):
     """All rows folded in so far, by partition: from the start of the totals to the last step."""
     steps: tuple[Step, ...]
     """The last steps, newest last (bounded)."""
+    reference_hash: str | None = None
+    """SHA-256 of the reference that was compared with; events of 0.1.0 have none."""
+    evidence: tuple[StepEvidence, ...] = ()
+    """What the last of the steps did to the evidence of the incident's signals, in their order."""
+    seeds: dict[str, int] = Field(default_factory=dict)
+    """Seeds of random generators, by what draws. Rows for surrogate models are drawn by a hash of topic, partition and
+    offset, which needs none."""
 
 
 class DriftEvent(Outbound):
@@ -252,7 +296,7 @@ class DriftEvent(Outbound):
     performance: tuple[MetricStatus, ...] = ()
     """Metrics of the model, where a signal of performance is part of the incident."""
     diagnosis: Diagnosis | None = None
-    """Where the spec has surrogates."""
+    """Where the spec has surrogates or segments."""
     surely_drifted: tuple[str, ...] = ()
     """Signals whose change is sure when all are looked at together, most evidence first: the k with the most evidence
     need the threshold less log k (e-BH), so that one which misses it alone may stand here beside others."""
@@ -289,6 +333,8 @@ class SignalStatus(Outbound):
     """Where a signal stands."""
 
     signal: str
+    segment: str | None = None
+    """As in a signal of a drift event; null: of all rows."""
     tier: Tier
     score: float
     evidence: float
@@ -297,6 +343,30 @@ class SignalStatus(Outbound):
     """Why the signal cannot be judged."""
     detector: DetectorName | None = None
     """As in a signal of a drift event."""
+
+    @property
+    def name(self) -> str:
+        """What it is called among all signals of the model: that of a segment has the segment's name too."""
+        return self.signal if self.segment is None else f"{self.signal} in {self.segment}"
+
+
+class SegmentStatus(Outbound):
+    """Where a segment stands."""
+
+    segment: str
+    """As in ``country=DE``."""
+    expected_share: float
+    """Of the rows, in the reference."""
+    share: float
+    """Of recent rows."""
+    tier: Tier = Tier.NONE
+    """The highest of its signals', whether the whole shows it too or not."""
+    signals: int
+    """How many it has."""
+    judged: int
+    """How many of them can be judged."""
+    not_judged: str | None = None
+    """Why others cannot."""
 
 
 class MetricStatus(Outbound):
@@ -354,6 +424,7 @@ class ModelStatus(Outbound):
     tier: Tier = Tier.NONE
     incident_id: str | None = None
     signals: tuple[SignalStatus, ...] = ()
+    segments: tuple[SegmentStatus, ...] = ()
     labels: LabelStatus | None = None
     """None where no labels are read."""
     offsets: tuple[OffsetRange, ...] = ()

@@ -11,11 +11,14 @@ from schemas.model_spec import OffsetRange, Stage
 
 
 class ProfilePart(Outbound):
-    """The counts of one stage and phase: an int64 vector in the spec's layout, sparse and deflated."""
+    """The counts of one stage and phase, or segment: an int64 vector in the spec's layout, sparse and deflated."""
 
     stage: Stage
     phase: int
-    """Hour of the day or of the week; 0 where the spec has no seasonality."""
+    """Hour of the day or of the week; 0 where the spec has no seasonality, and for segments."""
+    segment: int | None = None
+    """Number of a segment, whose rows are counted in the phases too: those of the first field by frequency in the
+    reference, then ``other`` if it has others, then those of the next. Null: all rows of the phase."""
     counts: str
     """As ``detector.profile`` encodes it (base64)."""
 

@@ -1,37 +1,56 @@
-"""Brokers for the tests: one embedded and one Apache Kafka for a session, both started only when a test asks."""
+"""Brokers for the tests: one embedded and one Apache Kafka for a process, both started only when a test asks.
+
+`make test` runs several processes side by side (pytest-xdist): most of what a test on a broker does is wait. Each
+process has brokers of its own, so that no test finds another one at work on its broker, and one may freeze it. The
+tests of a file stay in one process, with what they share.
+"""
 
 from __future__ import annotations
 
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agents.broker import EmbeddedBroker
 from agents.settings import Settings
+from tests.faults.rig import Rig, running_rig
 from tests.support.kafka import ApacheKafka, KafkaUnavailableError, require_programs
 
 REQUIRE_KAFKA = "DRIFTLINE_REQUIRE_KAFKA"
 """Set to 1 where a skipped Apache Kafka part must be a failure (CI)."""
 _left_out = pytest.StashKey[str]()
+_LEFT_OUT = "left_out"
+"""Under this name a process tells the one that prints the summary."""
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests on Apache Kafka where Java or Maven is missing; where it is required, run nothing."""
+    """Leave out the tests on Apache Kafka where Java or Maven is missing; where it is required, they will fail."""
     wanted = [item for item in items if item.get_closest_marker("kafka")]
-    if not wanted:
+    if not wanted or os.environ.get(REQUIRE_KAFKA) == "1":
         return
     try:
         require_programs()
     except KafkaUnavailableError as error:
-        if os.environ.get(REQUIRE_KAFKA) == "1":
-            raise pytest.UsageError(f"{REQUIRE_KAFKA} is 1, but: {error}") from None
         config.stash[_left_out] = f"{len(wanted)} tests on Apache Kafka were left out: {error}"
         config.hook.pytest_deselected(items=wanted)
         items[:] = [item for item in items if item not in wanted]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if (message := session.config.stash.get(_left_out, None)) and hasattr(session.config, "workeroutput"):
+        session.config.workeroutput[_LEFT_OUT] = message
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    if message := getattr(node, "workeroutput", {}).get(_LEFT_OUT):
+        node.config.stash[_left_out] = message
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -47,15 +66,25 @@ def embedded_broker() -> Iterator[EmbeddedBroker]:
 
 @pytest.fixture(scope="session")
 def apache_kafka() -> Iterator[ApacheKafka]:
-    kafka = ApacheKafka()
+    with _or_left_out(), ApacheKafka() as kafka:
+        yield kafka
+
+
+@pytest.fixture(scope="session")
+def rig() -> Iterator[Rig]:
+    """Apache Kafka of the fault trials' own: a node that is killed comes back the later, the more topics it has."""
+    with _or_left_out(), running_rig() as running:
+        yield running
+
+
+@contextmanager
+def _or_left_out() -> Iterator[None]:
     try:
-        kafka.start()
+        yield
     except KafkaUnavailableError as error:
         if os.environ.get(REQUIRE_KAFKA) == "1":
             pytest.fail(f"{REQUIRE_KAFKA} is 1, but: {error}")
         pytest.skip(f"the Apache Kafka part is left out: {error}")
-    yield kafka
-    kafka.stop()
 
 
 @pytest.fixture(

@@ -146,7 +146,7 @@ def _result(run: FileBacktest, found: list[DriftEvent]) -> dict[str, Any]:
 
 def _show(run: FileBacktest, found: list[DriftEvent]) -> None:
     """Print the result for people."""
-    from agents.screen import by_incident, incident_block, metrics_table, signals_table
+    from agents.screen import by_incident, incident_block, metrics_table, segments_table, signals_table
 
     for note in (*run.reader.notes, *(f"left out {n:,} rows: {why}" for why, n in run.left_out.items())):
         err.print(f"[yellow]note[/yellow]  {note}")
@@ -155,6 +155,9 @@ def _show(run: FileBacktest, found: list[DriftEvent]) -> None:
         out.print(f"[bold]{spec.model} {spec.version}[/bold] in {status.stage}, after {status.rows:,} rows "
                   f"in {status.steps:,} steps")  # fmt: skip
         out.print(signals_table(status.signals))
+        if status.segments:
+            out.print()
+            out.print(segments_table(status.segments))
         if status.performance:
             out.print(metrics_table(status.performance))
         out.print()

@@ -28,6 +28,11 @@ def explained(spec: ModelSpec, budget: Budget, reach: Sequence[SignalReach]) -> 
         f"alarm asks for evidence of log({odds:,.0f}) = [bold]{budget.threshold:.1f} nats[/bold]: rows that a drift "
         f"makes {odds:,.0f} times as likely as no drift does.\n"
     )
+    if budget.segment_threshold is not None:
+        yield (
+            f"Half of the false alarms are for segments: each of their {budget.segment_signals:,} signals needs "
+            f"[bold]{budget.segment_threshold:.1f} nats[/bold], and those below the other half.\n"
+        )
     yield _table(reach)
     yield (
         "\n[dim]worth: independent rows of the reference, as bursty as they are. tolerated: a smaller change is no "

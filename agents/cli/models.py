@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from agents.cli import history
 from agents.cli.common import BootstrapServers, err, out, reach, run_quietly, settings_for, taught
 from schemas.model_spec import FeaturesFrom, ModelSpec, Seasonality, Task
 from schemas.performance import Loss
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from agents.registry import Registration
 
 app = typer.Typer(no_args_is_help=True, help="Write, register and list model specs.")
+app.command("history")(history.history)
 
 
 @app.command()
@@ -48,6 +50,8 @@ def init(
                     "watched too.", show_default=False)] = None,
     surrogates: Annotated[bool, typer.Option("--surrogates", help="Let simple models learn beside it, which warn early "
                           "and tell the drifts apart.")] = False,
+    segment: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="Break rows down by this column, or by a "
+                       "pair of them, as in country+device (may be repeated).", show_default=False)] = None,
     version_column: Annotated[str, typer.Option(help="Rows of other versions are left out.")] = "version",
     stage_column: Annotated[str, typer.Option(help="production, shadow or canary; not a feature.")] = "stage",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the output.")] = False,
@@ -64,7 +68,7 @@ def init(
     $ driftline models init --from train.csv.gz --model churn --version 3 --output churn-3.yaml
     $ driftline models init --from q1.parquet --seasonality daily --timezone Europe/Berlin --time-column created_at
     """
-    from agents.drafts import draft_spec
+    from agents.drafts import draft_spec, segments_of
     from agents.errors import OperatorError
     from agents.spec_file import write_spec
     from detector.budget import reach_of
@@ -82,6 +86,8 @@ def init(
         fields["outcomes"] = {"losses": tuple(dict.fromkeys(loss or ()))}
     if surrogates:
         fields["surrogates"] = {}
+    if segment:
+        fields["segments"] = segments_of(segment)
     with err.status(f"reading {train} ...") as status:
         draft = draft_spec(
             train, name, version, columns=columns, exclude=exclude or (), task=task, fields=fields,
@@ -92,6 +98,8 @@ def init(
     except OSError as error:
         raise OperatorError(f"{target}: {error.strerror}") from None
     out.print(_watched(draft))
+    if draft.spec.segments is not None:
+        out.print(_segments(draft.spec))
     for each in reach_of(draft.spec):
         if each.not_judged:
             out.print(f"[yellow]note[/yellow]  {each.signal} cannot be judged: {each.not_judged}")
@@ -121,6 +129,22 @@ def _watched(draft: Draft) -> Table:
             f"{frozen.rows:,}",
             f"{frozen.rows / frozen.dispersion[signal]:,.0f}",
         )
+    return table
+
+
+def _segments(spec: ModelSpec) -> Table:
+    """By what rows are broken down, and how many of the reference are in each segment."""
+    from detector.layout import Layout
+    from detector.segments.frozen import segment_vectors
+
+    layout = Layout(spec)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("\nsegment", overflow="fold")
+    table.add_column("\nrows", justify="right")
+    for name, vector in zip(
+        layout.segments.names if layout.segments else (), segment_vectors(spec, layout), strict=True
+    ):
+        table.add_row(name, f"{layout.step_rows(vector[: layout.segment_width]):,}")
     return table
 
 
@@ -219,17 +243,27 @@ def list_(
         out.print("no model is registered yet: driftline models init --from TRAIN.csv makes a spec")
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("model", "version", "task", "signals", "seasons", "reference", "owner", "spec"):
+    for column in ("model", "version", "task", "signals", "segments", "seasons", "reference", "owner", "spec"):
         table.add_column(column, overflow="fold")
     for each in registrations:
         table.add_row(each.spec.model, each.spec.version, each.spec.task.value, str(len(each.spec.signals)),
-                      each.spec.seasonality.value, _reference(each.spec), each.spec.owner or "",
+                      _by(each.spec), each.spec.seasonality.value, _reference(each.spec), each.spec.owner or "",
                       each.declared_hash[:12])  # fmt: skip
     out.print(table)
     for each in registrations:
         if each.refused:
             out.print(f"[yellow]note[/yellow]  {each.spec.model} {each.spec.version}: {len(each.refused)} other "
                       f"spec(s) of this version were refused: {', '.join(h[:12] for h in each.refused)}")  # fmt: skip
+
+
+def _by(spec: ModelSpec) -> str:
+    """By what rows are broken down."""
+    from detector.segments.table import SegmentTable
+
+    if spec.segments is None:
+        return ""
+    table = SegmentTable.of(spec)
+    return ", ".join(spec.segments.groups) + (f" ({len(table)})" if table is not None else "")
 
 
 def _reference(spec: ModelSpec) -> str:
@@ -241,6 +275,8 @@ def _reference(spec: ModelSpec) -> str:
 
 
 def _facts(registration: Registration) -> dict[str, Any]:
+    from detector.segments.table import SegmentTable
+
     spec = registration.spec
     return {
         "model": spec.model,
@@ -248,6 +284,7 @@ def _facts(registration: Registration) -> dict[str, Any]:
         "task": spec.task.value,
         "owner": spec.owner,
         "signals": spec.signals,
+        "segments": table.names if (table := SegmentTable.of(spec)) is not None else (),
         "seasonality": spec.seasonality.value,
         "state": "collecting" if spec.reference.frozen is None else "watching",
         "reference_rows": spec.reference.frozen.rows if spec.reference.frozen else spec.reference.rows,

@@ -98,7 +98,7 @@ def _performance(findings: Findings) -> RenderableType:
         day = f"{status.time.astimezone(ZONE):%-d %b}" if status.time is not None else ""
         table.add_row(day, *_row(*shown_metrics(status)))
     title = Text("performance, as driftline said", style="bold")
-    title.append("  (recent flights, half of the weight on 2,048 of them; with 95 % intervals)", style="not bold dim")
+    title.append("  (half of the weight on the last 2,048 flights; ±: 95 % interval)", style="not bold dim")
     labels = findings.status.labels if findings.status is not None else None
     said = [Padding(Text.assemble(("outcomes  ", "dim"), labels_line(labels)), (0, 0, 0, 2))] if labels else []
     return Group(title, *said, Padding(table, (0, 0, 0, 2)))
@@ -114,7 +114,7 @@ def _row(auc: MetricStatus, accuracy: MetricStatus, brier: MetricStatus) -> Iter
 def _beside(value: float | None, interval: tuple[float, float] | None) -> str:
     if value is None:
         return ""
-    return f"{value:.2f}" + (f" ({interval[0]:.2f}–{interval[1]:.2f})" if interval is not None else "")
+    return f"{value:.2f}" + (f" ± {(interval[1] - interval[0]) / 2:.2f}" if interval is not None else "")
 
 
 def _months(training: Period, periods: list[Period]) -> RenderableType:

@@ -18,6 +18,7 @@ from agents.formats.times import disbelieved
 from agents.joins.forwarding import Forward
 from agents.joins.labelled import label_columns
 from detector.rows import STAGES, Column, Rows, Source
+from detector.segments.values import field_columns, segment_columns, segments_as_context
 from schemas.model_spec import FeatureType, Output, Stage
 from schemas.outbound import DeadLetterReason
 
@@ -56,15 +57,26 @@ class Reader(ABC):
         spec = self.decoder.spec
         features: list[Column | None] = self.features() if self.decoder.reads_features else [None] * len(spec.features)
         answer: list[Column | None] = [] if spec.prediction is None else [self._answer()]
-        rest: list[Column | None] = [None] * (len(spec.signals) - len(features) - len(answer))
+        segments = self._segments(features)
+        rest: list[Column | None] = [None] * (len(spec.signals) - len(features) - len(answer) - len(segments))
         rows = Rows(
             source=self.decoder.source,
             offsets=self.envelopes.offsets[self.records[self.event_of_row]],
             times=self.times[0],
             stages=self._stages()[self.event_of_row],
-            columns=(*features, *answer, *rest),
+            columns=(*features, *answer, *rest, *segments),
         )
-        return rows if self.decoder.source is not Source.OUTCOMES else self._labelled(rows)
+        if self.decoder.source is Source.OUTCOMES:
+            return self._labelled(rows)
+        return rows if not segments or self.decoder.carried[-1] else segments_as_context(rows, len(segments))
+
+    def _segments(self, features: list[Column | None]) -> list[Column | None]:
+        """(rows,) columns of the segments that rows are in, as far as this stream tells."""
+        spec, names = self.decoder.spec, self.decoder.segments
+        if not self.decoder.reads_rows:
+            return [None] * len(spec.segment_signals)
+        fields = zip(names, map(categories, self.segments()), strict=True) if names else ()
+        return segment_columns(spec, features, dict(fields))
 
     def _answer(self) -> Column | None:
         answer = self.decoder.answer
@@ -112,6 +124,7 @@ class Reader(ABC):
             watched=rows.columns[count] if spec.prediction is not None else None,
             classes=classes,
             features=tuple(column for column in features if column is not None),
+            segments=field_columns(spec, rows),
         )
 
     def classes(self) -> list[str | None] | None:
@@ -139,6 +152,10 @@ class Reader(ABC):
     @abstractmethod
     def features(self) -> list[Column | None]:
         """(rows,) columns in the order of the spec's features."""
+
+    @abstractmethod
+    def segments(self) -> list[list[Any]]:
+        """(rows,) values of each of the decoder's segments; None where there is none."""
 
     @property
     @abstractmethod

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from agents.formats.answers import Answer
 from agents.formats.assemble import Reader
 from agents.formats.columns import CONVERTERS, typed_number_lists, where_none
+from agents.formats.structs import segment_attribute
 from agents.formats.times import seconds
 from detector.rows import Column, Source
 from schemas.model_spec import FeatureType
@@ -92,6 +93,8 @@ class Batches(Reader):
         yield "`time`", [event.time if isinstance(event.time, list) else None for event in self.events]
         for name, columns in zip(self.decoder.features, self._feature_columns, strict=True):
             yield f"column {name!r}", columns
+        for name, columns in zip(self.decoder.segments, self._segment_columns, strict=True):
+            yield f"column {name!r} of `segments`", columns
         if self.decoder.forwards:
             yield "`prediction_id`", [event.prediction_id for event in self.events]
         if self.decoder.source is Source.OUTCOMES:
@@ -126,6 +129,25 @@ class Batches(Reader):
                 made.append(typed_number_lists(lists))
             else:
                 made.append(CONVERTERS[kind](list(chain.from_iterable(lists))))
+        return made
+
+    @cached_property
+    def _segment_columns(self) -> list[list[Any]]:
+        """For each of the decoder's segments its column in each event; None where it is not there."""
+        found = [event.segments for event in self.events] if self.decoder.segments else []
+        if not self.group.kind.is_typed:
+            return [[None if each is None else each.get(name) for each in found] for name in self.decoder.segments]
+        attributes = map(segment_attribute, range(len(self.decoder.segments)))
+        return [[None if each is None else getattr(each, name) for each in found] for name in attributes]
+
+    def segments(self) -> list[list[Any]]:
+        """(rows,) values of each of the decoder's segments; None where there is none."""
+        made = []
+        for columns in self._segment_columns:
+            pairs = zip(self.events, columns, strict=True)
+            made.append(
+                list(chain.from_iterable([None] * event.rows if column is None else column for event, column in pairs))
+            )
         return made
 
     def answers(self, answer: Answer) -> list[Any]:

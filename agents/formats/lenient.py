@@ -50,6 +50,7 @@ class Event:
     prediction_id: Any = None
     label: Any = None
     prediction_time: Any = None
+    segments: dict[str, Any] | None = None
 
 
 _decode: Final = msgspec.json.Decoder().decode
@@ -164,6 +165,7 @@ def read(parsed: dict[str, Any], source: Source) -> Event:
         prediction_id=parsed.get("prediction_id"),
         label=parsed.get("label"),
         prediction_time=parsed.get("prediction_time"),
+        segments=segments if isinstance(segments := parsed.get("segments"), dict) else None,
     )
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from agents.formats.answers import NO_LABEL, Answer
 from agents.formats.assemble import Reader
 from agents.formats.columns import CONVERTERS, typed_numbers, where_none
+from agents.formats.structs import segment_attribute
 from agents.formats.times import seconds
 from detector.rows import Column, Source
 
@@ -81,6 +82,14 @@ class Singles(Reader):
             columns[position] if position in columns else CONVERTERS[kind](list(map(attrgetter(attribute), features)))
             for position, attribute, kind in places
         ]
+
+    def segments(self) -> list[list[Any]]:
+        """(rows,) values of each of the decoder's segments; None where there is none."""
+        found = [event.segments for event in self.events]
+        if not self.group.kind.is_typed:
+            return [[None if each is None else each.get(name) for each in found] for name in self.decoder.segments]
+        attributes = map(segment_attribute, range(len(self.decoder.segments)))
+        return [[None if each is None else getattr(each, name) for each in found] for name in attributes]
 
     def answers(self, answer: Answer) -> list[Any]:
         """(rows,) watched values of the prediction, as the events have them."""

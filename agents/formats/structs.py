@@ -20,6 +20,7 @@ import msgspec
 from agents.formats.answers import Answer
 from agents.formats.lenient import feature_keys
 from detector.rows import Source, carried, signal_types
+from detector.segments.values import event_fields
 from schemas.model_spec import FeatureType, ModelSpec, Output, Stage
 
 LOOK_AGAIN_AFTER: Final = 64
@@ -77,6 +78,8 @@ class SpecDecoder:
         Decode an event of one row and of many; they raise what msgspec raises if the event does not fit exactly.
     order
         Of the features in these events.
+    segments
+        Fields of ``segments`` that are read: values of features are no part of it.
     """
 
     row: Callable[[bytes], Any]
@@ -91,7 +94,8 @@ class SpecDecoder:
         self.answer_type = self.types[len(spec.features)] if spec.prediction is not None else FeatureType.NUMBER
         self.answer = Answer.of(spec, source)
         self.features = tuple(feature.name for feature in spec.features) if self.reads_features else ()
-        self.is_typed = not any(_UNNAMEABLE.intersection(name) for name in self.features)
+        self.segments = event_fields(spec) if self.reads_rows else ()
+        self.is_typed = not any(_UNNAMEABLE.intersection(name) for name in (*self.features, *self.segments))
         self._runs_until_look = 0
         self._build(self.features)
 
@@ -99,6 +103,11 @@ class SpecDecoder:
     def reads_features(self) -> bool:
         """Whether this stream carries the model's features; an outcome that brings its prediction may bring them."""
         return bool(self.spec.features) and (self.carried[0] or self.source is Source.OUTCOMES)
+
+    @property
+    def reads_rows(self) -> bool:
+        """Whether this stream carries signals of the model at all, so that it matters in which segments rows are."""
+        return self.source is Source.OUTCOMES or any(self.carried)
 
     @property
     def reads_answers(self) -> bool:
@@ -152,6 +161,8 @@ class SpecDecoder:
         if self.reads_features:
             default = () if self.source is Source.FEATURES else (msgspec.field(default_factory=features),)
             fields.append(("features", features, *default))
+        if self.segments:
+            fields.append(("segments", self._segments(many=many) | None, None))
         fields.sort(key=len)  # required ones come first
         return msgspec.defstruct("Batch" if many else "Row", fields, gc=False)
 
@@ -178,6 +189,19 @@ class SpecDecoder:
             fields.append((f"f{position}", list[kind] | None if many else kind, missing))
         names = {f"f{position}": name for position, name in enumerate(self.order.names)}
         return msgspec.defstruct("Features", fields, rename=names, gc=False)
+
+    def _segments(self, *, many: bool) -> Any:
+        kind: Any = _TYPES[FeatureType.CATEGORY]
+        fields: list[tuple[str, Any, Any]] = [
+            (segment_attribute(place), list[kind] | None if many else kind, None) for place in range(len(self.segments))
+        ]
+        names = {segment_attribute(place): name for place, name in enumerate(self.segments)}
+        return msgspec.defstruct("Segments", fields, rename=names, gc=False)
+
+
+def segment_attribute(place: int) -> str:
+    """Name the attribute that holds the value of one of a decoder's ``segments``."""
+    return f"s{place}"
 
 
 def _refuse(value: bytes) -> Any:

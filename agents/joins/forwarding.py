@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.failpoints import Place, failpoint
+from agents.failpoints import Place, failpoint, failpoint_or_hang
 from agents.joins.records import (
     ID_BYTES,
     LARGEST_PAYLOAD,
@@ -63,6 +63,8 @@ class Forward:
         (n,) watched part of the predictions, and classes where the score is watched; None where no event has one.
     features
         (n,) columns in the order of the spec's features; empty where the stream carries none.
+    segments
+        (n,) columns of the fields by which rows are broken down; empty where they are not.
     """
 
     model: str
@@ -75,6 +77,7 @@ class Forward:
     watched: Column | None = None
     classes: Sequence[str | None] | None = None
     features: tuple[Column, ...] = ()
+    segments: tuple[Column, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -169,7 +172,7 @@ class Forwarder:
             ]
             try:
                 if records:
-                    failpoint(Place.BEFORE_FORWARD)
+                    await failpoint_or_hang(Place.BEFORE_FORWARD)
                     await self._deliverer.deliver(records)
                     failpoint(Place.FORWARDED)
             except BaseException:
@@ -187,7 +190,8 @@ def _payloads(forward: Forward) -> list[bytes]:
     watched = nothing if forward.watched is None else _values(forward.watched)
     classes = nothing if forward.classes is None else forward.classes
     features = map(_values, forward.features if forward.outcomes.features else ())
-    return list(map(encode_payload, zip(watched, classes, *features, strict=True)))
+    segments = [list(zip(*map(_values, forward.segments), strict=True))] if forward.segments else []
+    return list(map(encode_payload, zip(watched, classes, *features, *segments, strict=True)))
 
 
 def _values(column: Column) -> list[Any]:

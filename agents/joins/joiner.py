@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -28,10 +28,14 @@ from agents.formats.decoded import DecodedRun
 from agents.joins.labelled import label_columns
 from agents.joins.matching import Fate, Match, Part, arrive, decode_entry, encode_entry, encode_part, is_over, unmatched
 from agents.joins.records import ID_BYTES, MOST_ITEMS, RecordError, decode_payload, decode_record
-from agents.joins.store import JoinStore, shared_cache
+from agents.joins.store import DamagedStoreError, JoinStore, shared_cache
 from agents.log_reader import LogReader
 from agents.runs import Run
+from agents.seals import NewerFormatError
+from agents.statelog import report_damage
 from detector.rows import Column, Rows, Source, signal_types
+from detector.segments.values import segment_columns
+from detector.state import NewerStateError
 from schemas.model_spec import FeatureType, ModelSpec
 from schemas.performance import OutcomeSpec
 
@@ -141,7 +145,13 @@ class Joiner:
     # ------------------------------------------------------------------------------------------------ joining
 
     def decode(self, run: Run) -> DecodedRun:
-        """Join a run of a partition that is prepared up to it."""
+        """Join a run of a partition that is prepared up to it.
+
+        Raises
+        ------
+        DamagedStoreError
+            The store was damaged and is empty now: prepare the partition again.
+        """
         matches, fates = self._take_in(self._stores[TP(run.topic, run.partition)], run)
         failpoint(Place.STORED)
         for (name, fate), labels in fates.items():
@@ -193,9 +203,10 @@ class Joiner:
     def _read(self, record: ConsumerRecord) -> list[tuple[bytes, Part]]:
         try:
             sections = decode_record(record.value)
+        except NewerStateError as error:
+            raise NewerFormatError(f"record {record.topic}/{record.partition}/{record.offset}", error) from None
         except RecordError as error:
-            log.error("a record of the topic of joins is passed over", partition=record.partition,
-                      offset=record.offset, why=str(error))  # fmt: skip
+            report_damage(self._metrics, record, error)
             return []
         first, stamp = record.offset * MOST_ITEMS, max(record.timestamp, 0)
         found: list[tuple[bytes, Part]] = []
@@ -232,7 +243,8 @@ class Joiner:
         while True:
             await asyncio.sleep(SWEEP_S)
             for tp in list(self._stores):
-                self.sweep(tp)
+                with suppress(DamagedStoreError):  # it is empty now; before the next run it is built anew
+                    self.sweep(tp)
                 await asyncio.sleep(0)
 
     def sweep(self, tp: TP) -> int:
@@ -272,9 +284,10 @@ def joined_rows(spec: ModelSpec, matches: Sequence[Match]) -> Rows:
     """Make outcome rows of matches of one model version; there is at least one.
 
     A row has the time and the stage of its prediction, as in a file that holds both, and the offset of the record that
-    completed it. Its context is the prediction, and the features where they have waited too.
+    completed it. Its context is the prediction, the features where they have waited too, and its segments.
     """
     predictions = [decode_payload(match.prediction.payload) for match in matches]
+    fields = _taken_fields(spec, predictions)
     labels = [decode_payload(match.label.payload) for match in matches]
     types = signal_types(spec)
     count = len(spec.features)
@@ -287,6 +300,8 @@ def joined_rows(spec: ModelSpec, matches: Sequence[Match]) -> Rows:
     if count and all(len(each) == count + 2 for each in predictions):
         values = zip(*(each[2:] for each in predictions), strict=True)
         context[:count] = [_restored(kind, column) for kind, column in zip(types, values, strict=False)]
+    if spec.segments is not None:
+        context[-len(spec.segment_signals) :] = segment_columns(spec, (), fields)
     times = np.array([match.prediction.time for match in matches])
     return Rows(
         Source.OUTCOMES,
@@ -298,6 +313,16 @@ def joined_rows(spec: ModelSpec, matches: Sequence[Match]) -> Rows:
         lags=np.array([match.label.time for match in matches]) - times,
         joined=True,
     )
+
+
+def _taken_fields(spec: ModelSpec, predictions: Sequence[list[Any]]) -> dict[str, Column]:
+    """Take the values of the fields, by which rows are broken down, off the ends of the payloads."""
+    if spec.segments is None:
+        return {}
+    nothing: list[None] = [None] * len(spec.segments.fields)
+    values = [each.pop() if isinstance(each[-1], list) else nothing for each in predictions]
+    columns = map(list, zip(*values, strict=True))
+    return dict(zip(spec.segments.fields, columns, strict=True))
 
 
 def _restored(kind: FeatureType, values: Sequence[Any]) -> Column:

@@ -1,6 +1,6 @@
 """Records of the topic ``joins``: many predictions or labels in one, as compact as they can be.
 
-A record is a byte that says the format, then msgpack: a list of sections. A section holds predictions of one model
+A record is msgpack under a seal (`detector.state`): a list of sections. A section holds predictions of one model
 version and stage, or labels of one model and version (or of no version: then the prediction's own counts). Instead of
 ids there are hashes, of which 12 bytes suffice: among a thousand million waiting ids two are alike with a probability
 of 10^-11.
@@ -8,7 +8,8 @@ of 10^-11.
 ==========  ==============================================================================================
 payload     msgpack of
 ==========  ==============================================================================================
-prediction  ``[watched value, predicted class or null]``, and the features where they wait too
+prediction  ``[watched value, predicted class or null]``, and the features where they wait too; where rows are
+            broken down, last a list of the values of the fields
 label       the label as it came
 ==========  ==============================================================================================
 """
@@ -23,13 +24,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.state import UNSEALED, NewerStateError, StateError, seal, unseal
+
 ID_BYTES: Final = 12
 LARGEST_PAYLOAD: Final = 65_535
 """Bytes; longer ones are not joined."""
 MOST_ITEMS: Final = 65_536
 """In one record: an item's place in the log is one number, ``offset * MOST_ITEMS + index``."""
 
-_FORMAT: Final = b"\x01"
+_FORMAT: Final = 2
+_UNSEALED: Final = b"\x01"
+"""What a record of format 1 begins with."""
 
 Hashes = NDArray[np.void]
 """(n,) of ``HASH``."""
@@ -89,7 +94,7 @@ def is_sampled(hashes: Hashes, share: float) -> NDArray[np.bool_]:
 
 def encode_record(sections: Sequence[Section]) -> bytes:
     """Write a record."""
-    return _FORMAT + _encode_sections(sections)
+    return seal(_encode_sections(sections), _FORMAT)
 
 
 def decode_record(value: bytes | None) -> list[Section]:
@@ -97,14 +102,21 @@ def decode_record(value: bytes | None) -> list[Section]:
 
     Raises
     ------
+    NewerStateError
+        If a newer release wrote it.
     RecordError
-        If it is none.
+        If it is none, or damaged.
     """
-    if not value or value[:1] != _FORMAT:
-        raise RecordError("a record of the topic of joins of an unknown format")
     try:
-        sections: list[Section] = _decode_sections(value[1:])
-    except msgspec.MsgspecError as error:
+        body, written = unseal(value or b"", _FORMAT)
+        if written == UNSEALED:
+            if body[:1] != _UNSEALED:
+                raise RecordError("a record of the topic of joins of an unknown format")
+            body = body[1:]
+        sections: list[Section] = _decode_sections(body)
+    except NewerStateError:
+        raise
+    except (msgspec.MsgspecError, StateError) as error:
         raise RecordError(f"a damaged record of the topic of joins: {error}") from error
     for section in sections:
         if len(section.ids) != ID_BYTES * len(section) or len(section.times) != 8 * len(section):

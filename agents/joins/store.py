@@ -4,7 +4,9 @@ A write is one batch, with the offset up to which the log was taken in: after a 
 of the log, whichever. With the offset stands a fingerprint of the last record, so that a store of another log (the
 topic was made anew, the broker is another one) is recognised and given up.
 
-The store is a cache: it can be deleted at any time and is built anew from the log.
+The store is a cache: it can be deleted at any time and is built anew from the log. So it is where it is damaged
+(RocksDB has a checksum for each block, the checkpoint one of its own), and where another release has written it in
+another format.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from aiokafka.structs import ConsumerRecord
 from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch
 
 from agents.errors import OperatorError
+from detector.state import UNSEALED, StateError, seal, unseal
 
 CACHE_BYTES: Final = 32 * 1_048_576
 """Of blocks read, shared by all stores of a worker."""
@@ -34,12 +37,19 @@ BLOOM_BITS: Final = 10
 
 _CHECKPOINT: Final = b"\x00checkpoint"  # shorter than the hash of an id
 _POSITION: Final = struct.Struct("<QQI")  # next offset, timestamp and CRC of the record before it
+_FORMAT: Final = 2
+"""Of checkpoint and entries; in format 1 the checkpoint had no seal."""
+_READABLE: Final = frozenset({UNSEALED, _FORMAT})
 
 log = structlog.get_logger(__name__)
 
 
 class StoreError(OperatorError):
     """The folder of the stores cannot be used."""
+
+
+class DamagedStoreError(Exception):
+    """A store was damaged. It is empty now, and must be filled from the log before it is used."""
 
 
 def shared_cache() -> Cache:
@@ -84,11 +94,15 @@ class JoinStore:
             self._db = Rdict(str(self._path), self._options())
         except Exception as error:  # rocksdict raises nothing more special
             self._path = self._instead(error)
-            with _named("opened"):
+            try:
                 self._db = Rdict(str(self._path), self._options())
-        with _named("read"):
+            except Exception as again:
+                raise StoreError(f"a store of the join cannot be opened: {again}; see DRIFTLINE_STATE_DIR") from again
+        try:
             saved: bytes | None = self._db.get(_CHECKPOINT)
-        self._checkpoint = (0, 0, 0) if saved is None else _POSITION.unpack(saved)
+            self._checkpoint = (0, 0, 0) if saved is None else _read_checkpoint(saved)
+        except Exception as error:
+            self._begin_anew(error)
 
     def _instead(self, error: Exception) -> Path:
         """Choose another folder: another process holds this one, or it is damaged. All that is in it is in the log."""
@@ -132,7 +146,7 @@ class JoinStore:
 
     def get(self, ids: Sequence[bytes]) -> list[bytes | None]:
         """Entries of these ids, in their order."""
-        with _named("read"):
+        with self._healing("read"):
             found: Any = self._db[list(ids)]
         return list(found)
 
@@ -142,21 +156,22 @@ class JoinStore:
         for key, value in entries.items():
             batch.put(key, value)
         checkpoint = max(self._checkpoint, _checkpoint_after(last))
-        batch.put(_CHECKPOINT, _POSITION.pack(*checkpoint))
-        with _named("written"):
+        batch.put(_CHECKPOINT, seal(_POSITION.pack(*checkpoint), _FORMAT))
+        with self._healing("written"):
             self._db.write(batch)
         self._checkpoint = checkpoint
 
     def some(self, count: int) -> list[tuple[bytes, bytes]]:
         """Walk on through the entries, by so many; an empty list ends a round, the next one begins anew."""
         found: list[tuple[bytes, bytes]] = []
-        walk: Iterable[tuple[Any, Any]] = self._db.items(from_key=self._cursor)
-        for key, value in walk:
-            if key in (self._cursor, _CHECKPOINT):
-                continue
-            found.append((key, value))
-            if len(found) == count:
-                break
+        with self._healing("read"):
+            walk: Iterable[tuple[Any, Any]] = self._db.items(from_key=self._cursor)
+            for key, value in walk:
+                if key in (self._cursor, _CHECKPOINT):
+                    continue
+                found.append((key, value))
+                if len(found) == count:
+                    break
         self._cursor = found[-1][0] if found else None
         return found
 
@@ -165,7 +180,8 @@ class JoinStore:
         batch = WriteBatch(raw_mode=True)
         for key in ids:
             batch.delete(key)
-        self._db.write(batch)
+        with self._healing("written"):
+            self._db.write(batch)
 
     def clear(self) -> None:
         """Remove everything."""
@@ -173,6 +189,21 @@ class JoinStore:
         shutil.rmtree(self._path, ignore_errors=True)
         self._cursor = None
         self._open()
+
+    def _begin_anew(self, error: Exception) -> None:
+        log.warning("a store of the join cannot be read and is built anew", path=str(self._path), why=str(error))
+        self.clear()
+
+    @contextmanager
+    def _healing(self, what: str) -> Iterator[None]:
+        """Empty the store where RocksDB finds it damaged; any other error ends the worker, as of a full disk."""
+        try:
+            yield
+        except Exception as error:
+            if not str(error).startswith("Corruption"):
+                raise StoreError(f"a store of the join cannot be {what}: {error}; see DRIFTLINE_STATE_DIR") from error
+            self._begin_anew(error)
+            raise DamagedStoreError(str(error)) from error
 
     def flush(self) -> None:
         """Bring everything from memory into files, and these into one level: to see how large they are."""
@@ -186,13 +217,12 @@ class JoinStore:
             self._lent.cleanup()
 
 
-@contextmanager
-def _named(what: str) -> Iterator[None]:
-    """Make of what RocksDB raises an error that ends the worker: the records are not at fault."""
-    try:
-        yield
-    except Exception as error:
-        raise StoreError(f"a store of the join cannot be {what}: {error}; see DRIFTLINE_STATE_DIR") from error
+def _read_checkpoint(saved: bytes) -> tuple[int, int, int]:
+    body, written = unseal(saved, _FORMAT)
+    if written not in _READABLE:
+        raise StateError(f"its format is {written}")
+    offset, stamp, checksum = _POSITION.unpack(body)
+    return offset, stamp, checksum
 
 
 def _checkpoint_after(record: ConsumerRecord) -> tuple[int, int, int]:

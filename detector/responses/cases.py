@@ -170,10 +170,10 @@ class Casebook:
 
 
 def shortened(event: DriftEvent) -> DriftEvent:
-    """What is kept of an event: the worst signals without their bins, and the last step."""
+    """What is kept of an event: the worst signals without their bins, and the last step without its evidence."""
     signals = tuple(
         verdict.model_copy(update={"bins": (), "distances": {}, "next_tier": None})
         for verdict in event.signals[:KEPT_SIGNALS]
     )
-    lineage = event.lineage.model_copy(update={"steps": event.lineage.steps[-1:]})
+    lineage = event.lineage.model_copy(update={"steps": event.lineage.steps[-1:], "evidence": ()})
     return event.model_copy(update={"signals": signals, "lineage": lineage, "performance": ()})

@@ -57,7 +57,7 @@ class Known:
 
 def cause_of(event: DriftEvent) -> tuple[str, ...]:
     """Name the leading signals: of the data where there are any, else whatever there is."""
-    firing = [verdict.signal for verdict in event.signals if verdict.tier is not Tier.NONE]
+    firing = list(dict.fromkeys(verdict.signal for verdict in event.signals if verdict.tier is not Tier.NONE))
     of_the_data = [signal for signal in firing if signal.startswith(_OF_THE_DATA)]
     return tuple((of_the_data or firing)[:NAMED_CAUSES])
 

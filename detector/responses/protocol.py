@@ -48,7 +48,7 @@ def end(case: Case, policy: PolicySpec, now: float) -> list[ResponseEvent]:
 
 def _event(case: Case, policy: PolicySpec, action: Response, status: ResponseStatus, now: float) -> ResponseEvent:
     event = case.event
-    signals = tuple(verdict.signal for verdict in event.signals if verdict.tier is not Tier.NONE)[:NAMED]
+    signals = tuple(verdict.name for verdict in event.signals if verdict.tier is not Tier.NONE)[:NAMED]
     details: dict[str, Any] = {}
     if status is ResponseStatus.STARTED and action is Response.ENHANCED_MONITORING:
         details["left_to_others"] = LEFT_TO_OTHERS

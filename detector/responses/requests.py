@@ -31,7 +31,7 @@ def for_incident(case: Case, spec: ModelSpec, now: float, version: Version | Non
     """
     event = case.event
     drifted = _drifted(event)
-    signals = tuple(verdict.signal for verdict in drifted)
+    signals = tuple(verdict.name for verdict in drifted)
     again = f"/{case.requests + 1}" if case.requests else ""
     return RetrainRequest(
         **_identity(f"retrain/{event.incident_id}{again}"),
@@ -137,7 +137,8 @@ def _of_spec(spec: ModelSpec) -> dict[str, object]:
 
 
 def _evidence(verdict: SignalVerdict) -> SignalEvidence:
-    return SignalEvidence(**{name: getattr(verdict, name) for name in SignalEvidence.model_fields})
+    fields = {name: getattr(verdict, name) for name in SignalEvidence.model_fields}
+    return SignalEvidence(**{**fields, "signal": verdict.name})
 
 
 def _why_incident(event: DriftEvent, signals: tuple[str, ...], drifted: int) -> str:

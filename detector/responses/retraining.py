@@ -48,7 +48,7 @@ def wants(event: DriftEvent, spec: ModelSpec) -> bool:
     if Response.RETRAIN not in policy.follow(event.tier):
         return False
     return not patterns or any(
-        Response.RETRAIN in policy.follow(verdict.tier) and any(fnmatchcase(verdict.signal, each) for each in patterns)
+        Response.RETRAIN in policy.follow(verdict.tier) and any(fnmatchcase(verdict.name, each) for each in patterns)
         for verdict in event.signals
         if verdict.tier is not Tier.NONE
     )

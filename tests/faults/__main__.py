@@ -1,8 +1,8 @@
 """All faults, one after the other, and a table: ``python -m tests.faults``, or ``make test-faults``.
 
 ``--json`` prints the same as JSON; ``--only PART`` runs the faults whose names hold it; ``--numbers`` and ``--rate``
-say how many predictions flow in each, and how many in a second. Exit code 1 where something was lost, counted twice or
-otherwise not as it must be.
+say how many events are produced in each, and how many in a second; ``--away`` for how long the broker is away. Exit
+code 1 where something was lost, counted twice or otherwise not as it must be.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from pathlib import Path
 
 from agents.logs import quiet_libraries
 from tests.faults.faults import FAULTS
-from tests.faults.rig import running_rig
-from tests.faults.trial import Rig, Scale, Verdict, try_fault
+from tests.faults.rig import Rig, running_rig
+from tests.faults.trial import Scale
+from tests.faults.trying import Verdict, try_fault
 from tests.support.kafka import KafkaUnavailableError
 
 
@@ -27,12 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description="break things and count again")
     parser.add_argument("--only", action="append", default=[], metavar="PART", help="faults whose names hold this")
-    parser.add_argument("--numbers", type=int, default=20_000, help="predictions in each trial, at least")
-    parser.add_argument("--rate", type=float, default=2_000.0, help="predictions a second")
+    parser.add_argument("--numbers", type=int, default=20_000, help="events produced in each trial, at least")
+    parser.add_argument("--rate", type=float, default=2_000.0, help="events produced a second")
+    parser.add_argument("--away", type=float, default=60.0, help="seconds for which the broker is away")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     chosen = parser.parse_args(arguments)
     names = [name for name in FAULTS if not chosen.only or any(part in name for part in chosen.only)]
-    scale = Scale(chosen.numbers, chosen.rate)
+    scale = Scale(chosen.numbers, chosen.rate, chosen.away)
     try:
         with running_rig() as rig, tempfile.TemporaryDirectory(prefix="driftline-faults-") as folder:
             verdicts = [_tried(name, rig, Path(folder), scale) for name in names]
@@ -62,11 +64,12 @@ def _tried(name: str, rig: Rig, folder: Path, scale: Scale) -> Verdict:
 
 def print_table(verdicts: Sequence[Verdict]) -> None:
     """Print one line for each fault."""
-    print(f"{'fault':34} {'events':>8} {'lost':>6} {'double':>6} {'recovery s':>10}")
+    print(f"{'fault':34} {'events':>8} {'a second':>8} {'lost':>6} {'double':>6} {'recovery s':>10}")
     for each in verdicts:
         seconds = "-" if each.recovery_s is None else f"{each.recovery_s:.1f}"
         verdict = "FAILED" if each.problems else each.note
-        print(f"{each.fault:34} {each.events:8} {each.lost:6} {each.double:6} {seconds:>10}  {verdict}")
+        counts = f"{each.events:8} {each.events_per_s:8.0f} {each.lost:6} {each.double:6}"
+        print(f"{each.fault:34} {counts} {seconds:>10}  {verdict}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 ::
 
-    rows from features | predictions | outcomes | bins of each signal | sums | squares | (pairs, lags: not looked at)
+    rows from features | predictions | outcomes | bins of each signal | sums | squares | pairs and lags
+
+The last two are those of ``tests.faults.pairs``.
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ from numpy.typing import NDArray
 
 from schemas.model_spec import CategoryBins, ModelSpec, NumberBins
 from schemas.profiles import ProfileTotal
+from tests.faults.pairs import SCORE, PairSections
 
 Vector = NDArray[np.int64]
 
 HEAD: Final = 3
+FEATURES_AT: Final = 0
 PREDICTIONS_AT: Final = 1
 OUTCOMES_AT: Final = 2
 _CLIP: Final = 4_096
@@ -80,20 +84,27 @@ class Table:
             at += self.sections[-1].width
         self.numbers = [section for section in self.sections if isinstance(section.bins, NumberBins)]
         self._sums_at, self._squares_at = at, at + len(self.numbers)
-        self.width = at + 2 * len(self.numbers)
+        self.pairs = PairSections(at + 2 * len(self.numbers), spec.outcomes.threshold)
+        self.width = self.pairs.stop
 
     def count(self, row_at: int, rows: Sequence[Mapping[str, Any]]) -> Vector:
-        """The vector of rows, each given by its values by signal; signals that no row has count nothing."""
+        """The vector of rows, each given by its values by signal; signals that no row has count nothing.
+
+        The score of an outcome is not one of its signals: it was counted with the prediction.
+        """
         vector = np.zeros(self.width, dtype=np.int64)
         vector[row_at] = len(rows)
         for section in self.sections:
-            values = [row[section.name] for row in rows if section.name in row]
+            carried = section.name != SCORE or row_at != OUTCOMES_AT
+            values = [row[section.name] for row in rows if carried and section.name in row]
             if not values:
                 continue
             vector[section.where] = section.count(values)
             if section in self.numbers:
                 place = self.numbers.index(section)
                 vector[self._sums_at + place], vector[self._squares_at + place] = section.moments(values)
+        if row_at == OUTCOMES_AT and rows:
+            self.pairs.count(rows, vector)
         return vector
 
     def read(self, total: ProfileTotal | None) -> Vector:
@@ -101,8 +112,7 @@ class Table:
         whole = np.zeros(self.width, dtype=np.int64)
         for part in total.parts if total is not None else ():
             for position, value in _entries(part.counts):
-                if position < self.width:
-                    whole[position] += value
+                whole[position] += value
         return whole
 
     def lost_and_double(self, expected: Vector, found: Vector) -> tuple[int, int]:
@@ -115,7 +125,8 @@ class Table:
     def names(self, expected: Vector, found: Vector) -> list[str]:
         """Which parts of the vectors differ."""
         wheres = [("rows", slice(0, HEAD)), *((section.name, section.where) for section in self.sections)]
-        wheres.append(("moments", slice(self._sums_at, self.width)))
+        wheres.append(("moments", slice(self._sums_at, self._squares_at + len(self.numbers))))
+        wheres += self.pairs.where.items()
         return [name for name, where in wheres if (expected[where] != found[where]).any()]
 
 

@@ -7,17 +7,24 @@ import signal
 from typing import Final
 
 from aiokafka.admin import RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import TopicPartition
 
+from agents.dead_letters import Outcome
 from agents.failpoints import Place
 from agents.topics import admin
+from schemas.topics import TOPICS
 from tests.faults.producing import Habits
 from tests.faults.proxy import Manner
-from tests.faults.trial import HOUR_S, PRODUCERS_DETOUR, WORKERS_DETOUR, Fault, Trial
+from tests.faults.rig import PRODUCERS_DETOUR, WORKERS_DETOUR
+from tests.faults.trial import HOUR_S, Trial
+from tests.faults.trying import Fault
+from tests.support.worker import until
 
 SESSIONS: Final = 2.5
 """For so many session timeouts a worker is frozen."""
 OUTAGE_S: Final = 6.0
+LETTERS: Final = "driftline_dead_letters_total"
 
 
 async def nothing(_: Trial) -> None:
@@ -99,7 +106,7 @@ async def broker_killed(trial: Trial) -> None:
 
 async def broker_away(trial: Trial) -> None:
     """Workers cannot connect to the broker; producers can."""
-    await _through(trial, WORKERS_DETOUR, Manner.REFUSE)
+    await _through(trial, WORKERS_DETOUR, Manner.REFUSE, trial.scale.away_s)
 
 
 async def broker_silent(trial: Trial) -> None:
@@ -129,9 +136,9 @@ async def producers_cut_off(trial: Trial) -> None:
     await _through(trial, PRODUCERS_DETOUR, Manner.BLACKHOLE)
 
 
-async def _through(trial: Trial, detour: str, manner: Manner) -> None:
+async def _through(trial: Trial, detour: str, manner: Manner, seconds: float = OUTAGE_S) -> None:
     trial.proxies[detour].behave(manner)
-    await asyncio.sleep(OUTAGE_S)
+    await asyncio.sleep(seconds)
     trial.proxies[detour].behave(Manner.PASS)
 
 
@@ -161,6 +168,62 @@ async def retention(trial: Trial) -> None:
     trial.notes.append(f"{sum(to - start for *_, start, to in expected)} offsets were removed, and named")
 
 
+async def dead_letters_refused(trial: Trial) -> None:
+    """The topic of dead letters refuses every letter for a while, as one that is full."""
+    await _let_letters_have(trial, 100)
+    await _until_letters(trial, Outcome.DROPPED)
+    await asyncio.sleep(OUTAGE_S / 2)
+    await _let_letters_have(trial, TOPICS["dead-letters"].max_message_bytes)
+    await _until_letters(trial, Outcome.DELIVERED)
+    trial.at_the_end.append(each_letter_is_accounted_for)
+
+
+async def dead_letters_gone(trial: Trial) -> None:
+    """The topic of dead letters is deleted, and nobody makes it again."""
+    async with admin(trial.settings) as client:
+        await client.delete_topics([trial.settings.topic("dead-letters")])
+    await _until_letters(trial, Outcome.DROPPED)
+    await asyncio.sleep(OUTAGE_S)
+    trial.at_the_end.append(each_letter_is_accounted_for)
+
+
+async def each_letter_is_accounted_for(trial: Trial) -> None:
+    """Delivered, dropped or suppressed: the metric tells of as many as there were bad records."""
+    told = 0.0
+    for _ in range(50):  # a delivery may wait for its time-out
+        told = sum((await _letters(trial)).values())
+        if told == trial.oracle.refused:
+            break
+        await asyncio.sleep(0.2)
+    if told != trial.oracle.refused:
+        trial.problems.append(f"{trial.oracle.refused} bad records, and the metric tells of {told:g} dead letters")
+    letters = ", ".join(f"{count:g} {outcome}" for outcome, count in sorted((await _letters(trial)).items()) if count)
+    trial.notes.append(f"dead letters: {letters}")
+
+
+async def _until_letters(trial: Trial, outcome: Outcome) -> None:
+    before = (await _letters(trial))[outcome]
+    await until(lambda: _more_letters(trial, outcome, before))
+
+
+async def _more_letters(trial: Trial, outcome: Outcome, than: float) -> bool:
+    return (await _letters(trial))[outcome] > than
+
+
+async def _letters(trial: Trial) -> dict[str, float]:
+    found = dict.fromkeys(Outcome, 0.0)
+    for (outcome, _reason), count in (await trial.workers.metric(trial.workers.all[0], LETTERS)).items():
+        found[Outcome(outcome)] += count
+    return dict(found)
+
+
+async def _let_letters_have(trial: Trial, bytes_: int) -> None:
+    resource = ConfigResource(ConfigResourceType.TOPIC, trial.settings.topic("dead-letters"),
+                              {"max.message.bytes": str(bytes_)})  # fmt: skip
+    async with admin(trial.settings) as client:
+        await client.alter_configs([resource])
+
+
 def _at(place: Place, *, times: int = 3, shifts: bool = False) -> Fault:
     return Fault(killed_by_failpoint, failpoint=f"{place}=kill:{times}", shifts=shifts)
 
@@ -183,9 +246,9 @@ FAULTS: Final = {
     "killed before saving states": _at(Place.BEFORE_SAVE),
     "killed after saving states": _at(Place.STATE_SAVED),
     "killed after committing verdicts": _at(Place.VERDICTS_COMMITTED),
-    "worker frozen and back": Fault(zombie, workers=2, slow=True, unsettled=True),
+    "worker frozen and back": Fault(zombie, workers=2, slow=True),
     "frozen before publishing": Fault(
-        frozen_before_publishing, workers=2, failpoint=f"{Place.BEFORE_PUBLISH}=freeze:3", slow=True, unsettled=True
+        frozen_before_publishing, workers=2, failpoint=f"{Place.BEFORE_PUBLISH}=freeze:3", slow=True
     ),
     "one worker, three, one": Fault(scale),
     "rolling restart": Fault(rolling_restart, workers=2, slow=True),
@@ -201,5 +264,9 @@ FAULTS: Final = {
     "events ahead of their records": Fault(nothing, habits=Habits(ahead_s=2 * HOUR_S)),
     "duplicates": Fault(kill, habits=Habits(repeat_every=3)),
     "poison in every batch": Fault(kill, habits=Habits(poison=True)),
+    "dead letters refused": Fault(dead_letters_refused, habits=Habits(poison=True)),
+    "dead letters gone": Fault(
+        dead_letters_gone, habits=Habits(poison=True), slow=True, settings={"dead_letter_timeout_s": 1.0}
+    ),
 }
 """Each with the name that it has in the table."""

@@ -50,5 +50,7 @@ async def read(
                     for of, records in batches.items():
                         found[of.partition] += [record for record in records if record.offset < ends[of]]
             return found, {tp.partition: ends[tp] for tp in tps}
+    except TimeoutError:
+        raise TimeoutError(f"{topic} was not read to its end within {_READ_WITHIN_S:g} s") from None
     finally:
         await consumer.stop()

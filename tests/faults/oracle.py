@@ -3,9 +3,11 @@
 It shares no line with the worker: records are read with a client of its own, decoded by the contract (`schemas`), and
 counted with numpy (`tests.faults.counts`). What it holds the worker to:
 
-- *Totals.* For each model and partition of ``predictions``: the counts of all rows from ``started_at`` to the end of
-  the log, less those that the total says retention took. For each partition of ``joins``: one row for each prediction
-  id that has a prediction and a label, however often each of them came.
+- *Totals.* For each model and partition of ``features``, ``predictions`` and ``outcomes`` (of labels that bring their
+  prediction): the counts of all rows from ``started_at`` to the end of the log, less those that the total says
+  retention took. For each partition of ``joins``: one row for each prediction
+  id that has a prediction and a label, however often each of them came, and with it the table of scores and labels
+  that metrics are read from, and how late the label was.
 - *Commits.* No offset is committed up to which something is not in a saved total.
 
 A difference names the model, the partition and the offsets between which it came about: those of the first published
@@ -19,20 +21,26 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiokafka.structs import ConsumerRecord
 from pydantic import ValidationError
 
-from schemas.inbound import OutcomeEvent, PredictionEvent
-from schemas.model_spec import FeatureType, ModelSpec, OffsetRange, feature_signal
+from schemas.inbound import FeatureEvent, OutcomeEvent, PredictionEvent
+from schemas.model_spec import FeaturesFrom, FeatureType, ModelSpec, OffsetRange, feature_signal
 from schemas.profiles import PROFILE_EVENT, ProfileTotal
-from tests.faults.counts import OUTCOMES_AT, PREDICTIONS_AT, Table, Vector
+from tests.faults.counts import FEATURES_AT, OUTCOMES_AT, PREDICTIONS_AT, Table, Vector
 from tests.faults.log import Place, read
+from tests.faults.pairs import JOINED, LABEL, LAG, SCORE
 
 ID_BYTES: Final = 12
+_TIME: Final = "time"
+"""Of a prediction, in seconds since 1970."""
 _MISSING: Final = {FeatureType.NUMBER: math.nan, FeatureType.CATEGORY: None, FeatureType.BOOLEAN: None}
+_ROWS_AT: Final = {"features": FEATURES_AT, "predictions": PREDICTIONS_AT, "outcomes": OUTCOMES_AT}
+"""Where the rows of a topic stand in a vector."""
 Values = Mapping[str, Any]
+AnyEvent = TypeVar("AnyEvent", FeatureEvent, PredictionEvent, OutcomeEvent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +84,21 @@ class Oracle:
         """Values by signal of each row, by offset."""
         self._predictions: dict[tuple[str, str], list[tuple[Place, int]]] = defaultdict(list)
         """By model and id: where its predictions lie."""
-        self._labels: dict[tuple[str, str], str] = {}
+        self._labels: dict[tuple[str, str], tuple[str, float]] = {}
+        """By model and id: what the first label says, and when it became known."""
         self._removed: dict[tuple[str, Place], Sequence[OffsetRange]] = {}
         """What the totals say that retention took, as of the last comparison."""
         self.events = 0
         """Records of the input topics that were seen."""
+        self.refused = 0
+        """Of those, how many are no events, or are not believed: each makes a dead letter."""
 
     # ------------------------------------------------------------------------------------------------- reading
 
     async def look(self) -> dict[Place, int]:
         """Read on to the end of the input topics, and return where they end; before retention removes something."""
-        for name, take in (("predictions", self._take_prediction), ("outcomes", self._take_outcome)):
+        takes = {"features": self._take_features, "predictions": self._take_prediction, "outcomes": self._take_outcome}
+        for name, take in takes.items():
             topic = self._prefix + name
             start = {partition: end for (of, partition), end in self._read_to.items() if of == topic}
             found, ends = await read(self._servers, topic, start)
@@ -97,36 +109,59 @@ class Oracle:
                     take(record)
         return dict(self._read_to)
 
+    def _take_features(self, record: ConsumerRecord) -> None:
+        if (event := self._read(FeatureEvent, record)) is not None:
+            spec = self._specs[event.model]
+            if spec.features_from is FeaturesFrom.FEATURES:
+                self._rows[event.model, (record.topic, record.partition)][record.offset] = _features(event, spec)
+
     def _take_prediction(self, record: ConsumerRecord) -> None:
-        try:
-            event = PredictionEvent.model_validate_json(record.value or b"")
-        except ValidationError:
+        if (event := self._read(PredictionEvent, record)) is None:
             return
-        spec = self._specs.get(event.model)
-        if spec is None or event.version != spec.version or not _is_believed(event.time, record, spec):
-            return
-        features = event.features or {}
-        values: dict[str, Any] = {feature_signal(each.name): features.get(each.name, _MISSING[each.type])
-                                  for each in spec.features}  # fmt: skip
-        values["prediction"] = event.score if event.score is not None else math.nan
         place = (record.topic, record.partition)
+        spec = self._specs[event.model]
+        values = _features(event, spec) if spec.features_from is FeaturesFrom.PREDICTIONS else {}
+        values |= {SCORE: event.score if event.score is not None else math.nan, _TIME: _seconds(event.time, record)}
         self._rows[event.model, place][record.offset] = values
         if event.prediction_id is not None:
             self._predictions[event.model, event.prediction_id].append((place, record.offset))
 
     def _take_outcome(self, record: ConsumerRecord) -> None:
-        try:
-            event = OutcomeEvent.model_validate_json(record.value or b"")
-        except ValidationError:
+        if (event := self._read(OutcomeEvent, record)) is None:
             return
+        said = str(event.label), _seconds(event.time, record)
+        if event.score is not None:
+            values = {SCORE: event.score, _TIME: _seconds(event.prediction_time, record)}
+            pair = _pair(values, said, joined=False)
+            self._rows[event.model, (record.topic, record.partition)][record.offset] = pair
+        elif event.prediction_id is not None:
+            self._labels.setdefault((event.model, event.prediction_id), said)
+
+    def _read(self, kind: type[AnyEvent], record: ConsumerRecord) -> AnyEvent | None:
+        """Decode a record; None where it is no event of a version that is watched, or is not believed."""
+        try:
+            event = kind.model_validate_json(record.value or b"")
+        except ValidationError:
+            self.refused += 1
+            return None
         spec = self._specs.get(event.model)
-        if spec is not None and event.prediction_id is not None and _is_believed(event.time, record, spec):
-            self._labels.setdefault((event.model, event.prediction_id), str(event.label))
+        if spec is None or event.version not in (None, spec.version):
+            return None
+        if event.time is not None:
+            ahead_s = event.time.timestamp() - record.timestamp / 1_000
+            if ahead_s > spec.times.max_ahead.total_seconds():
+                self.refused += 1
+                return None
+        return event
 
     def rows_of(self, model: str) -> tuple[int, int]:
-        """How many predictions and how many pairs of a prediction and a label a model has, of what was not lost."""
+        """How many rows a model has, and how many pairs of a prediction and a label, of what was not lost."""
+        rows = {of[1][0]: 0 for of in self._rows}
+        for (of, (topic, _)), found in self._rows.items():
+            rows[topic] += len(found) if of == model else 0
+        complete = rows.pop(f"{self._prefix}outcomes", 0)
         pairs = sum(self._prediction(key) is not None for key in self._labels if key[0] == model)
-        return sum(len(rows) for (of, _), rows in self._rows.items() if of == model), pairs
+        return sum(rows.values()), pairs + complete
 
     def _prediction(self, key: tuple[str, str]) -> Values | None:
         """The prediction of an id; None: there is none, or retention took it before the worker saw it."""
@@ -158,13 +193,12 @@ class Oracle:
         for total in totals:
             by_place[total.model, (total.topic, total.partition)].append(total)
         self._removed = {key: _in_order(of)[-1].uncounted for key, of in by_place.items()}
-        predictions = {key for key in self._rows if self._rows[key]}
-        predictions |= {key for key in by_place if key[1][0] == f"{self._prefix}predictions"}
-        found = [self._of_predictions(key, _in_order(by_place[key]), ends) for key in sorted(predictions)]
+        logs = {key for key in self._rows if self._rows[key]} | {key for key in by_place if key[1] in ends}
+        found = [self._of_log(key, _in_order(by_place[key]), ends) for key in sorted(logs)]
         found += await self._of_pairs(by_place)
         return [difference for difference in found if difference is not None]
 
-    def _of_predictions(
+    def _of_log(
         self, key: tuple[str, Place], totals: Sequence[ProfileTotal], ends: Mapping[Place, int]
     ) -> Difference | None:
         model, (topic, partition) = key
@@ -191,18 +225,15 @@ class Oracle:
             for offset, values in sorted(self._rows[key].items())
             if start <= offset < stop and not any(gap.from_offset <= offset < gap.to_offset for gap in gaps)
         ]
-        return self._tables[key[0]].count(PREDICTIONS_AT, rows)
+        return self._tables[key[0]].count(_ROWS_AT[key[1][0].removeprefix(self._prefix)], rows)
 
     async def _of_pairs(self, by_place: Mapping[tuple[str, Place], Sequence[ProfileTotal]]) -> list[Difference | None]:
         topic = f"{self._prefix}joins"
         _, ends = await read(self._servers, topic)
         pairs: dict[tuple[str, int], list[Values]] = defaultdict(list)
-        for (model, id_), label in self._labels.items():
+        for (model, id_), said in self._labels.items():
             if (values := self._prediction((model, id_))) is not None:
-                wrong = (values["prediction"] >= 0.5) != (label == "1")
-                pairs[model, _home(model, id_, len(ends))].append(
-                    {"label": label, "performance:error": "true" if wrong else "false"}
-                )
+                pairs[model, _home(model, id_, len(ends))].append(_pair(values, said, joined=True))
         differences: list[Difference | None] = []
         for model, table in self._tables.items():
             for partition, end in ends.items():
@@ -233,9 +264,21 @@ def _in_order(totals: Iterable[ProfileTotal]) -> list[ProfileTotal]:
     return sorted(totals, key=lambda total: (total.incarnation, total.next_offset))
 
 
-def _is_believed(time: Any, record: ConsumerRecord, spec: ModelSpec) -> bool:
-    """Whether an event time is not further ahead of its record's timestamp than the spec allows."""
-    return time is None or time.timestamp() - record.timestamp / 1_000 <= spec.times.max_ahead.total_seconds()
+def _features(event: FeatureEvent | PredictionEvent, spec: ModelSpec) -> dict[str, Any]:
+    features = event.features or {}
+    return {feature_signal(each.name): features.get(each.name, _MISSING[each.type]) for each in spec.features}
+
+
+def _pair(values: Values, said: tuple[str, float], *, joined: bool) -> Values:
+    label, known_at = said
+    wrong = (values[SCORE] >= 0.5) != (label == "1")
+    return {LABEL: label, "performance:error": "true" if wrong else "false",
+            SCORE: values[SCORE], LAG: known_at - values[_TIME], JOINED: joined}  # fmt: skip
+
+
+def _seconds(time: Any, record: ConsumerRecord) -> float:
+    """When an event says that it happened, in seconds since 1970; the record's timestamp stands in."""
+    return float(time.timestamp() if time is not None else record.timestamp / 1_000)
 
 
 def _home(model: str, id_: str, partitions: int) -> int:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from agents.settings import Settings
-from tests.faults.stream import LABEL_LAG_S, MODELS, POISON, Stream
+from tests.faults.stream import MODELS, POISON, Kind, Stream, kind_of
 
 BATCH: Final = 100
-"""Numbers sent together."""
+"""Numbers sent together, at least."""
+BATCHES_PER_S: Final = 20
+"""At higher rates a batch is larger: each is acknowledged before the next one goes."""
+BATCH_BYTES: Final = 131_072
 LABELS_BEHIND: Final = 300
 """So many numbers later the label of a prediction comes."""
 
@@ -44,7 +48,7 @@ class Producer:
     stream
         What is sent.
     rate
-        Numbers a second; a number is a prediction, and later its label.
+        Numbers a second; what comes of each: `tests.faults.stream.Kind`.
     habits
         What is wrong with it.
     """
@@ -53,9 +57,12 @@ class Producer:
         self._settings = settings
         self._stream = stream
         self._rate = rate
+        self._batch = max(BATCH, int(rate / BATCHES_PER_S))
         self._habits = habits
         self._enough: int | None = None
         self._task: asyncio.Task[None] | None = None
+        self.seconds = 0.0
+        """For so long it has been sending."""
         self.acknowledged = 0
         """Numbers below this are acknowledged."""
 
@@ -90,37 +97,37 @@ class Producer:
         began, client = time.monotonic(), await self._connected()
         try:
             for batch in itertools.count():
-                first = batch * BATCH
+                first, stop = batch * self._batch, (batch + 1) * self._batch
                 if self._enough is not None and first >= self._enough:
                     await self._send(client, self._labels(first, first + LABELS_BEHIND))
                     return
-                records = [*self._predictions(first), *self._labels(first, first + BATCH)]
+                records = [*self._rows(first, stop), *self._labels(first, stop)]
                 every = self._habits.repeat_every
                 for _ in range(2 if every and batch % every == 0 else 1):
                     client = await self._send(client, records)
-                self.acknowledged = first + BATCH
-                await asyncio.sleep(max(0.0, began + (first + BATCH) / self._rate - time.monotonic()))
+                self.acknowledged = stop
+                await asyncio.sleep(max(0.0, began + stop / self._rate - time.monotonic()))
         finally:
+            self.seconds = time.monotonic() - began
             await client.stop()
 
-    async def _send(self, client: AIOKafkaProducer, records: list[_Record]) -> AIOKafkaProducer:
+    async def _send(self, client: AIOKafkaProducer, records: Sequence[_Record]) -> AIOKafkaProducer:
         """Send records until all are acknowledged; those that fail are sent again, and may then be there twice."""
         while records:
-            futures = [
-                await client.send(each.topic, each.value, partition=each.partition, timestamp_ms=each.timestamp_ms)
-                for each in records
-            ]
+            packets = list(_packed(client, records))
+            futures = [await client.send_batch(each.builder, each.topic, partition=each.partition) for each in packets]
             results = await asyncio.gather(*futures, return_exceptions=True)
-            failed = [each for each, result in zip(records, results, strict=True) if isinstance(result, KafkaError)]
+            failed = [each for each, result in zip(packets, results, strict=True) if isinstance(result, KafkaError)]
             if failed:  # an idempotent client is of no use after that
                 await client.stop()
                 client = await self._connected()
-            records = failed
+            records = [record for packet in failed for record in packet.records]
         return client
 
     async def _connected(self) -> AIOKafkaProducer:
         while True:
-            client = AIOKafkaProducer(**self._settings.client_options(), enable_idempotence=True, linger_ms=5)
+            client = AIOKafkaProducer(**self._settings.client_options(), enable_idempotence=True, linger_ms=5,
+                                      max_batch_size=BATCH_BYTES)  # fmt: skip
             try:
                 await client.start()
             except KafkaError:
@@ -129,17 +136,25 @@ class Producer:
             else:
                 return client
 
-    def _predictions(self, first: int) -> Iterator[_Record]:
+    def _rows(self, first: int, stop: int) -> Iterator[_Record]:
         topic = self._settings.topic("predictions")
-        for number in range(first, first + BATCH):
+        for number in range(first, stop):
             partition = _partition(number, self._settings.partitions)
             early = self._habits.ahead_s if number % 10 == 0 else 0.0
             stamp = int((self._stream.time(number, partition) - early) * 1_000)
-            yield _Record(topic, partition, self._stream.prediction(number, partition), stamp)
+            match kind_of(number):
+                case Kind.PREDICTION:
+                    yield _Record(topic, partition, self._stream.prediction(number, partition), stamp)
+                case Kind.FEATURES:
+                    value = self._stream.features(number, partition)
+                    yield _Record(self._settings.topic("features"), partition, value, stamp)
+                case Kind.COMPLETE:
+                    value, stamp = self._stream.complete(number, partition), self._stamp(number, partition)
+                    yield _Record(self._settings.topic("outcomes"), partition, value, stamp)
         if self._habits.poison:
             for partition in range(self._settings.partitions):
-                yield _Record(topic, partition, POISON[(first // BATCH + partition) % len(POISON)])
-                yield _Record(self._settings.topic("outcomes"), partition, POISON[first // BATCH % 2])
+                yield _Record(topic, partition, POISON[(first // self._batch + partition) % len(POISON)])
+                yield _Record(self._settings.topic("outcomes"), partition, POISON[first // self._batch % 2])
 
     def _labels(self, first: int, stop: int) -> list[_Record]:
         """Labels of the numbers from ``LABELS_BEHIND`` before ``first`` to as many before ``stop``."""
@@ -148,11 +163,12 @@ class Producer:
         return [
             _Record(topic, partition, self._stream.outcome(number, partition), self._stamp(number, partition))
             for number in numbers
+            if kind_of(number) is Kind.PREDICTION
             for partition in [_partition(number, self._settings.partitions)]
         ]
 
     def _stamp(self, number: int, partition: int) -> int:
-        return int((self._stream.time(number, partition) + LABEL_LAG_S) * 1_000)
+        return int(self._stream.label_time(number, partition) * 1_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +177,38 @@ class _Record:
     partition: int
     value: bytes
     timestamp_ms: int | None = None
+
+
+@dataclass(slots=True)
+class _Packet:
+    """Records that go to one partition together."""
+
+    topic: str
+    partition: int
+    builder: BatchBuilder
+    records: list[_Record] = field(default_factory=list)
+
+
+def _packed(client: AIOKafkaProducer, records: Iterable[_Record]) -> Iterator[_Packet]:
+    """Put records into batches; those of one partition keep their order."""
+    being_filled: dict[tuple[str, int], _Packet] = {}
+    for record in records:
+        place = (record.topic, record.partition)
+        packet = being_filled.get(place)
+        if packet is None or not _added(packet, record):
+            if packet is not None:
+                yield packet
+            packet = being_filled[place] = _Packet(*place, client.create_batch())
+            if not _added(packet, record):
+                raise ValueError(f"a record of {len(record.value)} bytes fits in no batch")
+    yield from being_filled.values()
+
+
+def _added(packet: _Packet, record: _Record) -> bool:
+    fits = packet.builder.append(key=None, value=record.value, timestamp=record.timestamp_ms) is not None
+    if fits:
+        packet.records.append(record)
+    return fits
 
 
 def _partition(number: int, partitions: int) -> int:

@@ -1,13 +1,25 @@
-"""A broker of the faults' own, since they kill it, with two ways to it that lead through proxies."""
+"""Apache Kafka for whoever breaks things: with two ways to it that lead through proxies."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
 
 from agents.broker import free_port
-from tests.faults.trial import PRODUCERS_DETOUR, WORKERS_DETOUR, Rig
 from tests.support.kafka import ApacheKafka
+
+WORKERS_DETOUR: Final = "WORKERS"
+PRODUCERS_DETOUR: Final = "PRODUCERS"
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """A broker that stays for many trials, and the ports of the proxies before it."""
+
+    kafka: ApacheKafka
+    proxies: Mapping[str, int]
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ class Log:
             self.oracle._take_prediction(record(offset, value))
 
     def difference(self, totals: Sequence[ProfileTotal], end: int) -> Difference | None:
-        return self.oracle._of_predictions((SPEC.model, PLACE), totals, {PLACE: end})
+        return self.oracle._of_log((SPEC.model, PLACE), totals, {PLACE: end})
 
 
 def record(offset: int, value: bytes) -> ConsumerRecord:
@@ -113,12 +114,17 @@ def test_a_commit_ahead_of_the_saved_totals_is_seen_and_one_behind_is_not() -> N
     assert (ahead.from_offset, ahead.to_offset) == (100, 101)
 
 
-def test_labels_and_losses_are_counted_as_the_core_counts_them() -> None:
-    labels, wrong = ["1", "0", "1", "1"], ["false", "true", "false", "false"]
-    mine = Table(SPEC).count(
-        OUTCOMES_AT, [{"label": a, "performance:error": b} for a, b in zip(labels, wrong, strict=True)]
-    )
+def test_labels_losses_tables_and_lags_are_counted_as_the_core_counts_them() -> None:
+    labels, scores = ["1", "0", "1", "1", "0"], [0.97, 0.0, 0.5, 0.49, 0.0003]
+    wrong, lags = ["false", "false", "false", "true", "false"], [40.0, 600.0, 9_000.0, -3.0, 1e9]
+    pairs = [
+        {"label": a, "performance:error": b, "prediction": c, "lag_s": d, "joined": True}
+        for a, b, c, d in zip(labels, wrong, scores, lags, strict=True)
+    ]
     rows = rows_of(SPEC, {"label": labels, "performance:error": wrong}, source=Source.OUTCOMES)
-    (vector,) = Layout(SPEC).count(rows).parts.values()
-    assert np.array_equal(mine, vector[: len(mine)])
+    context = tuple(np.array(scores) if signal == "prediction" else None for signal in SPEC.signals)
+    (theirs,) = Layout(SPEC).count(replace(rows, context=context, lags=np.array(lags), joined=True)).parts.values()
+    mine = Table(SPEC).count(OUTCOMES_AT, pairs)
+    assert Table(SPEC).names(mine, theirs) == []
+    assert np.array_equal(mine, theirs)
     assert mine[PREDICTIONS_AT] == 0

@@ -7,12 +7,15 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
 
 from agents.broker import HOST, free_port
 from agents.failpoints import VARIABLE
@@ -79,25 +82,27 @@ class Workers:
         """End a worker in order, and return its exit code."""
         worker.wanted = False
         worker.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(_STOPPED_WITHIN_S):
+        async with self._within(_STOPPED_WITHIN_S, f"worker {worker.number} did not stop"):
             return await worker.process.wait()
 
     async def until_ready(self, worker: Worker) -> None:
         """Wait until a worker says that it does its work."""
-        async with asyncio.timeout(_READY_WITHIN_S), aiohttp.ClientSession() as web:
+        why = f"worker {worker.number} was not ready"
+        async with self._within(_READY_WITHIN_S, why), aiohttp.ClientSession() as web:
             while not await _is_ready(web, worker.port):  # noqa: ASYNC110 - another process sets no event
                 await asyncio.sleep(0.1)
 
     async def until_ended(self, worker: Worker, times: int = 1) -> None:
         """Wait until so many processes have ended at a worker's place."""
-        async with asyncio.timeout(_READY_WITHIN_S):
+        why = f"{len(worker.exit_codes)} of {times} processes of worker {worker.number} have ended"
+        async with self._within(_READY_WITHIN_S, why):
             while len(worker.exit_codes) < times:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
     async def totals(self, models: tuple[str, ...]) -> list[ProfileTotal]:
         """The running totals of all partitions, as the workers show them over HTTP."""
         found = []
-        async with aiohttp.ClientSession() as web:
+        async with self._within(_READY_WITHIN_S, "/totals did not answer"), aiohttp.ClientSession() as web:
             for worker in self.all:
                 for model in models if worker.wanted else ():
                     async with web.get(f"http://{HOST}:{worker.port}/totals", params={"model": model}) as answer:
@@ -108,10 +113,30 @@ class Workers:
                         found.append(ProfileTotal.model_validate(each))
         return found
 
+    def held(self, worker: Worker) -> tuple[int, int]:
+        """Open files and threads of the process that fills a place now."""
+        here = Path(f"/proc/{worker.process.pid}")
+        return len(list((here / "fd").iterdir())), len(list((here / "task").iterdir()))
+
+    async def metric(self, worker: Worker, name: str) -> dict[tuple[str, ...], float]:
+        """What a worker says of a metric, by the values of its labels in the order of their names."""
+        async with aiohttp.ClientSession() as web, web.get(f"http://{HOST}:{worker.port}/metrics") as answer:
+            families = text_string_to_metric_families(await answer.text())
+            samples = [sample for family in families for sample in family.samples if sample.name == name]
+        return {tuple(sample.labels[label] for label in sorted(sample.labels)): sample.value for sample in samples}
+
     def last_words(self) -> str:
         """The ends of all logs, for whoever has to find out what went wrong."""
         logs = sorted(self._folder.glob("worker-*.log"))
         return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-3_000:]}" for log in logs)
+
+    @asynccontextmanager
+    async def _within(self, seconds: float, why: str) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError:
+            raise TimeoutError(f"{why} within {seconds:g} s\n{self.last_words()}") from None
 
     async def _supervise(self, worker: Worker) -> None:
         while True:

@@ -211,16 +211,6 @@ async def test_the_late_write_of_an_old_owner_is_not_taken_up_and_is_removed(top
     assert list(states.values()) == [judge.state()]
 
 
-async def test_a_damaged_state_begins_afresh_and_its_status_says_so(topics: Settings):
-    await produce(topics, topics.topic("verdicts"), [(b"m/1@1", b"\0" * 7 + b"\5damaged")], PARTITION)
-    async with judging(topics):
-        await tell(topics, TOTALS)
-        await until_taken(topics, len(TOTALS))
-    assert await drift_events(topics) == oracle(TOTALS)[1]
-    note = (await statuses(topics))["m/1/production"].note
-    assert note == "its saved state could not be read: judged afresh since the last restart"
-
-
 @pytest.mark.kafka
 @pytest.mark.integration
 async def test_a_decision_that_was_sent_but_not_saved_is_taken_again_with_the_same_ids(

@@ -38,6 +38,7 @@ SPECS = {
     for output, task in ((Output.SCORE, "binary"), (Output.CLASS, "multiclass"), (Output.NUMBER, "regression"))
 }
 SPECS_OF_FEATURES = spec_of(*FEATURES, features_from="features")
+SEGMENTED = spec_of(*FEATURES, prediction={"output": "score"}, segments={"fields": ["a.b", "c", "ü"]})
 
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(), st.integers(-(10**30), 10**30), st.floats(), st.text(max_size=5),
@@ -58,12 +59,16 @@ probabilities = st.one_of(
 )
 
 
+def column_or(each: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.one_of(each, st.lists(each, min_size=1, max_size=3))
+
+
 def fields_of(rows: st.SearchStrategy[Any], **payload: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
     optional = {
         "time": times,
         "stage": st.one_of(st.sampled_from(["production", "shadow", "canary", None]), values),
         "rows": rows,
-        "segments": values,
+        "segments": st.one_of(values, st.dictionaries(st.sampled_from(["a.b", "ü", "x"]), column_or(values))),
         "specversion": st.just("1.0"),
     }
     return st.fixed_dictionaries({"model": st.just("m"), "version": st.just("1")}, optional=optional | payload)
@@ -97,11 +102,13 @@ texts = events.map(lambda event: json.dumps(event).encode())
 class Slow(SpecDecoder):
     """A decoder that no event fits, so that all are read leniently."""
 
-    def _decoder(self, *, many: bool) -> Any:
-        def refuse(value: bytes) -> Any:
-            raise UnfitError
+    def _build(self, order: tuple[str, ...]) -> None:
+        super()._build(order)
+        self.row = self.batch = _refuse
 
-        return refuse
+
+def _refuse(value: bytes) -> Any:
+    raise UnfitError("read it leniently")
 
 
 def decode_slowly(spec: ModelSpec, run: Run, source: Source) -> DecodedRun:
@@ -131,6 +138,13 @@ def test_the_fast_and_the_slow_way_give_the_same(output: Output, run: Run) -> No
     fast = decoder_for(SPECS[output])
     for _ in range(2):  # the second run knows the order of the keys
         assert same(fast.decode(run, Source.PREDICTIONS), decode_slowly(SPECS[output], run, Source.PREDICTIONS))
+
+
+@settings(max_examples=100, deadline=None)
+@given(run=st.lists(texts, min_size=1, max_size=6).map(lambda contents: run_of(*contents)))
+def test_the_fast_and_the_slow_way_give_the_same_segments(run: Run) -> None:
+    slow = decode_slowly(SEGMENTED, run, Source.PREDICTIONS)
+    assert same(decoder_for(SEGMENTED).decode(run, Source.PREDICTIONS), slow)
 
 
 @settings(max_examples=100, deadline=None)

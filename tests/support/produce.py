@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
@@ -24,10 +25,18 @@ async def make_topic(
     return full_name
 
 
+class Headed(NamedTuple):
+    """A record with headers, for `produce`."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+
+
 async def produce(
     settings: Settings,
     topic: str,
-    records: Iterable[tuple[bytes | None, bytes | None]],
+    records: Iterable[tuple[bytes | None, bytes | None] | Headed],
     partition: int = 0,
     *,
     transactional_id: str | None = None,
@@ -44,7 +53,10 @@ async def produce(
     try:
         if transactional_id:
             await producer.begin_transaction()
-        futures = [await producer.send(topic, value, key=key, partition=partition) for key, value in records]
+        futures = [
+            await producer.send(topic, value, key=key, partition=partition, headers=headers[0] if headers else None)
+            for key, value, *headers in records
+        ]
         offsets = [(await future).offset for future in futures]
         if transactional_id:
             await (producer.abort_transaction() if abort else producer.commit_transaction())

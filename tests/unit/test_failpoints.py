@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
 
 from agents.errors import SettingsError
-from agents.failpoints import VARIABLE, InjectedFaultError, Place, arm, failpoint
+from agents.failpoints import HANGING, VARIABLE, InjectedFaultError, Place, arm, failpoint, failpoint_or_hang
 
 
 @pytest.fixture(autouse=True)
@@ -39,8 +40,25 @@ def test_a_failpoint_with_a_number_acts_at_that_time_and_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["nowhere=kill", "profiling.counted=explode", "profiling.counted", "profiling.counted=kill:0"]
+    "value",
+    ["nowhere=kill", "profiling.counted=explode", "profiling.counted", "profiling.counted=kill:0", "joins.stored=hang"],
 )
 def test_a_failpoint_that_there_is_not_is_refused_in_one_line(value: str) -> None:
     with pytest.raises(SettingsError, match=VARIABLE):
         arm({VARIABLE: value})
+
+
+@pytest.mark.parametrize("place", sorted(HANGING))
+async def test_a_step_hangs_until_the_failpoints_are_set_anew(place: Place) -> None:
+    arm({VARIABLE: f"{place}=hang"})
+    step = asyncio.create_task(failpoint_or_hang(place))
+    await asyncio.sleep(0.01)
+    assert not step.done()
+    arm({})
+    await step
+
+
+async def test_a_step_that_can_hang_fails_in_all_other_ways_too() -> None:
+    arm({VARIABLE: f"{Place.BEFORE_SAVE}=raise"})
+    with pytest.raises(InjectedFaultError):
+        await failpoint_or_hang(Place.BEFORE_SAVE)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agents.errors import DeliveryError
 from agents.joins.forwarding import RECORD_BYTES, RECORD_ITEMS, Forward, Forwarder
@@ -25,6 +27,7 @@ from agents.joins.records import (
 )
 from agents.metrics import Metrics
 from agents.producer import Outgoing
+from detector.state import NewerStateError, seal
 from schemas.performance import OutcomeSpec
 
 SECTION = Section(True, "m", "", 0, b"i" * ID_BYTES, np.array([1.0]).tobytes(), [b"p"])
@@ -200,3 +203,22 @@ async def test_more_partitions_are_followed_when_what_waited_for_the_others_is_d
     sender.add([labels(100)])
     await sender.deliver()
     assert len({record.partition for record in broker.records}) == 8
+
+
+@given(st.integers(0, 8 * len(encode_record([SECTION])) - 1))
+def test_a_record_with_a_flipped_bit_is_refused(bit: int) -> None:
+    damaged = bytearray(encode_record([SECTION]))
+    damaged[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(RecordError):
+        decode_record(bytes(damaged))
+
+
+@given(st.integers(0, len(encode_record([SECTION])) - 1))
+def test_a_record_that_is_cut_off_is_refused(length: int) -> None:
+    with pytest.raises(RecordError):
+        decode_record(encode_record([SECTION])[:length])
+
+
+def test_a_record_of_a_newer_format_is_no_damaged_one() -> None:
+    with pytest.raises(NewerStateError):
+        decode_record(seal(b"who knows", 3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import tempfile
 from pathlib import Path
@@ -11,14 +12,17 @@ import pytest
 from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rocksdict import Options, Rdict
 
 from agents.errors import OperatorError
 from agents.joins.joiner import SKEW_MS, Joiner, pieces
+from agents.joins.store import DamagedStoreError, JoinStore, shared_cache
 from agents.runs import Run
 from detector.judge import ModelJudge
 from detector.layout import Layout
 from detector.profile import Profile
 from detector.rows import Source
+from detector.state import seal, unseal
 from detector.totals import RunningTotal
 from schemas.performance import OutcomeSpec
 from tests.support.data import MONDAY, frozen_of, spec_of
@@ -176,6 +180,86 @@ async def test_a_damaged_store_is_built_anew(tmp_path: Path) -> None:
     await play(joiner, log, total)
     joiner.close()
     assert found(SPEC, whole(total.profile)) == expected(SPEC, [1])
+
+
+def damage_blocks(folder: Path) -> None:
+    (blocks,) = folder.rglob("*.sst")
+    content = bytearray(blocks.read_bytes())
+    middle = len(content) // 2  # not the checkpoint, which is read first
+    content[middle : middle + 100] = bytes(100)
+    blocks.write_bytes(content)
+
+
+def folder_of(folder: Path) -> Path:
+    (path,) = {each.parent for each in folder.rglob("CURRENT")}
+    return path
+
+
+async def filled_store(folder: Path, log: JoinLog) -> None:
+    """A store with all records of a log in its files, and nothing in memory."""
+    joiner = joiner_in(folder, log)
+    await play(joiner, log, new_total())
+    joiner._stores[TP(TOPIC, 0)].flush()
+    joiner.close()
+
+
+async def test_a_store_whose_blocks_are_damaged_is_emptied_and_filled_again_from_the_log(tmp_path: Path) -> None:
+    log = JoinLog(SPEC)
+    await answers(log, *range(500))
+    await filled_store(tmp_path, log)
+    await labels(log, *range(500))
+    damage_blocks(tmp_path)
+    joiner = joiner_in(tmp_path, log)
+    run = Run(TOPIC, 0, log.records[1:])
+    joiner._stores[TP(TOPIC, 0)] = JoinStore(folder_of(tmp_path), shared_cache())  # `prepare` would ask the broker
+    with pytest.raises(DamagedStoreError, match="Corruption"):
+        joiner.decode(run)
+    store = joiner._stores[TP(TOPIC, 0)]
+    assert store.position == 0
+    joiner._take_in(store, Run(TOPIC, 0, log.records[:1]))  # as `prepare` does from the log
+    ((_, rows),) = joiner.decode(run).rows
+    joiner.close()
+    assert len(rows) == 500
+
+
+@pytest.mark.parametrize("checkpoint", [b"", b"nonsense", seal(b"\0" * 20, 2)[:-1], seal(b"\0" * 20, 9)])
+async def test_a_store_with_a_checkpoint_that_is_damaged_or_newer_begins_anew(
+    tmp_path: Path, checkpoint: bytes
+) -> None:
+    log = JoinLog(SPEC)
+    await answers(log, *range(5))
+    await filled_store(tmp_path, log)
+    path = folder_of(tmp_path)
+    database = Rdict(str(path), Options(raw_mode=True))
+    database[b"\x00checkpoint"] = checkpoint
+    database.close()
+    store = JoinStore(path, shared_cache())
+    assert (store.position, store.some(10)) == (0, [])
+    store.close()
+
+
+async def test_a_store_of_format_1_is_taken_up(tmp_path: Path) -> None:
+    log = JoinLog(SPEC)
+    await answers(log, *range(5))
+    await filled_store(tmp_path, log)
+    path = folder_of(tmp_path)
+    database = Rdict(str(path), Options(raw_mode=True))
+    database[b"\x00checkpoint"], _ = unseal(database[b"\x00checkpoint"], 2)
+    database.close()
+    store = JoinStore(path, shared_cache())
+    assert (store.position, store.is_after(log.records[0]), len(store.some(10))) == (1, True, 5)
+    store.close()
+
+
+async def test_a_damaged_record_of_the_log_is_counted_and_named(tmp_path: Path) -> None:
+    log = JoinLog(SPEC)
+    await answers(log, 1)
+    whole_record = log.records[0]
+    log.records[0] = dataclasses.replace(whole_record, value=whole_record.value[:-3])
+    joiner = joiner_in(tmp_path, log)
+    await play(joiner, log, new_total())
+    joiner.close()
+    assert joiner._metrics.value("driftline_damaged_records_total", topic=TOPIC) == 1
 
 
 async def test_a_long_run_is_joined_in_pieces() -> None:

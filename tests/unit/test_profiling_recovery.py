@@ -16,7 +16,7 @@ from detector.rows import Source
 from detector.totals import RunningTotal
 from schemas.codec import Event
 from schemas.model_spec import ModelSpec, OffsetRange
-from schemas.profiles import BaselineRows, UnregisteredRows
+from schemas.profiles import BaselineRows, ProfileTotal, UnregisteredRows
 from tests.support.data import rows_of
 from tests.support.profiling import draft, registered
 
@@ -154,11 +154,85 @@ def test_a_count_of_strangers_begins_anew() -> None:
     assert (len(ledger.strangers), len(ledger.stale)) == (0, 1)
 
 
-def test_a_record_that_cannot_be_read_is_removed_and_the_others_are_taken_up() -> None:
-    damaged = Saved(StateKey(f"m/1/{TOPIC_PARTITION.topic}/3/0", 8), 0, b"{")
-    ledger = taken_up(damaged, total(700))
-    assert ledger.stale == [(damaged.key, 0)]
-    assert counting_in(ledger).total.next_offset == 700
+# ------------------------------------------------------------------------------------------------------- damage
+
+
+def broken(kind: str = "0", generation: int = 8, value: bytes = b"") -> Saved:
+    """What is read back under a key whose newest value is damaged."""
+    key = StateKey(f"m/1/{TOPIC_PARTITION.topic}/3/{kind}", generation)
+    return Saved(key, 0, value, damage="its checksum is wrong")
+
+
+@pytest.mark.parametrize("damaged", [broken(), Saved(broken().key, 0, b"{")], ids=["sealed", "of format 1"])
+def test_beside_a_damaged_total_the_furthest_sound_one_is_brought_up_to_the_position(damaged: Saved) -> None:
+    ledger = taken_up(damaged, total(300), total(400, generation=2))
+    counting, begin = ledger.behind[NAME]
+    assert isinstance(counting, Counting)
+    assert (counting.total.rows, begin) == (400, 400)
+    assert NAME not in ledger.versions
+
+
+def test_a_damaged_record_stays_until_a_total_that_took_its_place_is_written() -> None:
+    damaged, sound = broken(), total(400)
+    ledger = taken_up(damaged, sound)
+    assert ledger.stale == []
+    counting, _ = ledger.behind[NAME]
+    ledger.adopt(NAME, counting)
+    counting.changed = True  # type: ignore[union-attr]
+    (replaced,) = ledger.snapshot().replaces.values()
+    assert {key for key, _ in replaced} == {damaged.key, sound.key}
+
+
+def test_of_a_key_whose_newest_value_is_damaged_the_value_before_it_is_continued() -> None:
+    before = total(400)
+    ledger = taken_up(broken(generation=4, value=before.value))
+    assert ledger.behind[NAME][1] == 400
+
+
+def test_without_a_sound_total_the_whole_log_is_counted_again_as_the_same_total() -> None:
+    ledger = taken_up(broken("2"))
+    assert (ledger.reopen[NAME], ledger.incarnations[NAME]) == (0, 2)
+
+
+def test_a_log_whose_beginning_is_gone_is_counted_again_as_the_next_incarnation() -> None:
+    ledger = taken_up(broken("2"), log=Log(100, 1_000, 500))
+    assert (ledger.reopen[NAME], ledger.incarnations[NAME]) == (0, 3)  # catching up names 0 to 100 as uncounted
+
+
+def test_counting_again_begins_where_the_reference_from_the_stream_ended() -> None:
+    cut = OffsetRange(topic=TOPIC_PARTITION.topic, partition=3, from_offset=20, to_offset=140)
+    frozen = SPEC.reference.frozen
+    assert frozen is not None
+    reference = SPEC.reference.model_copy(update={"frozen": frozen.model_copy(update={"offsets": (cut,)})})
+    spec = SPEC.model_copy(update={"reference": reference})
+    ledger = taken_up(broken(), registration=Registration(spec, Layout(spec), 1, draft().hash), log=Log(90, 1_000, 500))
+    assert (ledger.reopen[NAME], ledger.incarnations[NAME]) == (140, 0)
+
+
+def test_an_older_incarnation_does_not_take_the_place_of_a_damaged_one() -> None:
+    ledger = taken_up(broken("1"), total(400))
+    assert NAME not in ledger.behind
+    assert (ledger.reopen[NAME], ledger.incarnations[NAME]) == (0, 1)
+
+
+def test_counts_of_a_total_that_cannot_be_decoded_are_damage_too() -> None:
+    event = ProfileTotal.model_validate_json(total(450).value)
+    parts = (event.parts[0].model_copy(update={"counts": "AAAA"}),)
+    ledger = taken_up(saved(event.model_copy(update={"parts": parts}), "0", 5), total(400))
+    assert ledger.behind[NAME][1] == 400
+
+
+def test_rows_of_a_reference_are_forwarded_again_from_a_damaged_record_on() -> None:
+    ledger = taken_up(chunk(100, 120), broken("baseline/120"), chunk(150, 180), registration=COLLECTED)
+    collecting, begin = ledger.behind[NAME]
+    assert isinstance(collecting, Collecting)
+    assert (collecting.first_offset, collecting.rows, begin) == (100, 20, 120)
+    assert len(ledger.chunks[NAME]) == 3
+
+
+def test_a_damaged_count_of_strangers_is_removed() -> None:
+    damaged = broken("unregistered")
+    assert taken_up(damaged, registration=None).stale == [(damaged.key, 0)]
 
 
 def test_totals_of_a_version_that_is_not_registered_are_left_alone() -> None:

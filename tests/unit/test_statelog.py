@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 
 import pytest
 from aiokafka.partitioner import DefaultPartitioner
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from agents.producer import Outgoing
-from agents.statelog import ENVELOPE_BYTES, Entry, Saved, StateKey, StateLog, furthest, partition_for
+from agents.seals import FORMAT, check_seal
+from agents.statelog import ENVELOPE_BYTES, Entry, Saved, StateKey, StateLog, partition_for, ranked
 
 
 class Broker:
@@ -28,8 +30,8 @@ def saved(base: str, generation: int, reached: int) -> Saved:
     return Saved(StateKey(base, generation), 0, str(reached).encode())
 
 
-def read(record: Saved) -> tuple[int, tuple[int]] | None:
-    return None if record.value == b"-1" else (int(record.value), (int(record.value),))
+def reached(record: Saved) -> int:
+    return int(record.value)
 
 
 @given(st.text(min_size=1).filter(lambda base: "@" not in base), st.integers(-1, 10**9))
@@ -50,29 +52,35 @@ def test_a_model_has_the_partition_that_any_client_would_choose_for_its_id(model
     assert partition_for(model, partitions) == DefaultPartitioner()(model.encode(), numbers, numbers)
 
 
-def test_of_one_key_the_state_counts_that_has_come_furthest_whoever_wrote_it() -> None:
-    chosen, others = furthest([saved("a", 3, 10), saved("a", 1, 12), saved("a", 2, 11), saved("b", 1, 5)], read)
-    assert {base: found.state for base, found in chosen.items()} == {"a": 12, "b": 5}
-    assert chosen["a"].record.key.generation == 1
-    assert {other.key.generation for other in others} == {2, 3}
+def test_of_one_key_the_state_comes_first_that_has_come_furthest_whoever_wrote_it() -> None:
+    found = ranked([saved("a", 3, 10), saved("a", 1, 12), saved("a", 2, 11), saved("b", 1, 5)], reached)
+    assert {base: [reached(each) for each in records] for base, records in found.items()} == {
+        "a": [12, 11, 10],
+        "b": [5],
+    }
 
 
-def test_of_states_that_have_come_equally_far_the_latest_writer_s_counts() -> None:
-    chosen, others = furthest([saved("a", 2, 10), saved("a", 3, 10), saved("a", 1, 10)], read)
-    assert chosen["a"].record.key.generation == 3
-    assert len(others) == 2
+def test_of_states_that_have_come_equally_far_the_latest_writer_s_comes_first() -> None:
+    found = ranked([saved("a", 2, 10), saved("a", 3, 10), saved("a", 1, 10)], reached)
+    assert [record.key.generation for record in found["a"]] == [3, 2, 1]
 
 
-def test_a_state_that_cannot_be_read_is_among_those_to_remove() -> None:
-    chosen, others = furthest([saved("a", 1, -1), saved("a", 2, 3)], read)
-    assert (chosen["a"].state, [other.key.generation for other in others]) == (3, [1])
-
-
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.integers(0, 20)), unique_by=lambda s: s[:2]))
-def test_every_record_is_chosen_or_to_be_removed(states: list[tuple[str, int, int]]) -> None:
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.integers(-1, 20)), unique_by=lambda s: s[:2]))
+def test_every_record_is_ranked_once(states: list[tuple[str, int, int]]) -> None:
     records = [saved(*state) for state in states]
-    chosen, others = furthest(records, read)
-    assert sorted(map(repr, [*(found.record for found in chosen.values()), *others])) == sorted(map(repr, records))
+    found = ranked(records, reached)
+    assert sorted(map(repr, chain.from_iterable(found.values()))) == sorted(map(repr, records))
+
+
+async def test_a_state_is_sealed_when_it_is_written_and_a_tombstone_is_not() -> None:
+    producer = Broker()
+    await StateLog("t", 10_000, producer).write(
+        [Entry(StateKey("a", 1), 0, b"value", (("own", b"header"),)), Entry.tombstone(StateKey("b", 1), 0)]
+    )
+    written, removed = producer.records
+    assert ("own", b"header") in written.headers
+    assert check_seal(b"value", written.headers) == FORMAT
+    assert list(removed.headers) == []
 
 
 async def test_states_are_written_in_order_under_their_key_and_generation() -> None:

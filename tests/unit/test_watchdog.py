@@ -1,11 +1,15 @@
 import asyncio
+import signal
+import sys
 import threading
 import time
+from asyncio.subprocess import PIPE
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.watchdog import LoopGuard, Stalls
+from agents.loop_guard import LoopGuard
+from agents.watchdog import Stalls
 
 
 def test_a_thing_that_keeps_its_state_has_stood_since_it_was_first_seen_in_it():
@@ -75,3 +79,28 @@ async def test_a_guard_that_was_called_off_ends_nothing():
     await asyncio.wait([guard])
     time.sleep(0.6)  # noqa: ASYNC251
     assert not ended.is_set()
+
+
+_BEATS_FOR_A_SECOND = """
+import asyncio
+from agents.loop_guard import LoopGuard
+
+async def main():
+    guard = asyncio.create_task(LoopGuard(2.0, beat_s=0.1).run())
+    await asyncio.sleep(0.5)
+    print("beats", flush=True)
+    await asyncio.sleep(1.0)
+    guard.cancel()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_process_that_was_stopped_as_a_whole_is_not_ended_when_it_goes_on():
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", _BEATS_FOR_A_SECOND, stdout=PIPE)
+    assert process.stdout is not None
+    await process.stdout.readline()
+    process.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(3.0)
+    process.send_signal(signal.SIGCONT)
+    assert await process.wait() == 0
