@@ -38,8 +38,8 @@ from agents.watchdog import Standing
 from detector.responses.inputs import progress_of
 from detector.responses.partition import Entry
 from schemas import codec
-from schemas.outbound import DriftEvent, ModelStatus
-from schemas.responses import EVERY_MODEL, MaintenanceNotice, RetrainAck, Tick, VersionProgress
+from schemas.outbound import DriftEvent
+from schemas.responses import EVERY_MODEL, MaintenanceNotice, RetrainAck, StatusExtract, Tick, VersionProgress
 
 if TYPE_CHECKING:
     from agents.app import DriftlineApp
@@ -185,8 +185,8 @@ class ResponseInputs:
         tp = TP(run.topic, run.partition)
         if not await still_ours(self._app, tp, generation):
             return
-        for record in run.records:
-            status = None if record.value is None else read(ModelStatus, record)
+        for record in {record.key: record for record in run.records}.values():
+            status = None if record.value is None else read(StatusExtract, record)
             if status is not None and (progress := progress_of(status)) is not None:
                 self._progress[progress.model, progress.version, progress.stage.value] = progress
         self._heard[tp] = (run.next_offset, generation)

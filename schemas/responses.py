@@ -20,6 +20,7 @@ from schemas.outbound import (
     Family,
     IncidentStatus,
     Lineage,
+    ModelState,
     Severity,
     TrainingRange,
     Urgency,
@@ -264,6 +265,33 @@ class MaintenanceNotice(Inbound):
 
 
 # ----------------------------------------------------------------------- what the response agent tells itself, in order
+
+
+class _SignalExtract(Inbound):
+    signal: str
+    segment: str | None = None
+    score: float
+    evidence: float
+    threshold: float
+
+
+class _LabelExtract(Inbound):
+    rows: int
+
+
+class StatusExtract(Inbound):
+    """What counts for responses in a ``ModelStatus``: a status comes every second, and most of it is for people."""
+
+    model: str
+    version: str
+    stage: Stage
+    state: ModelState
+    spec_hash: str | None = None
+    time: AwareDatetime | None = None
+    rows: int
+    labels: _LabelExtract | None = None
+    signals: tuple[_SignalExtract, ...] = ()
+    offsets: tuple[OffsetRange, ...] = ()
 
 
 class VersionProgress(Outbound):

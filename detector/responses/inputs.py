@@ -16,6 +16,7 @@ from schemas.responses import (
     ResponseEvent,
     RetrainAck,
     RetrainRequest,
+    StatusExtract,
     Tick,
     VersionProgress,
 )
@@ -64,12 +65,14 @@ def time_of(event: DriftEvent) -> float | None:
     return None if known is None else known.timestamp()
 
 
-def progress_of(status: ModelStatus) -> VersionProgress | None:
+def progress_of(status: ModelStatus | StatusExtract) -> VersionProgress | None:
     """Extract what responses are decided from; None of a version that is not judged yet."""
     if status.state is not ModelState.WATCHING or status.spec_hash is None:
         return None
     gains = [
-        signal.score for signal in status.signals if signal.signal == CONCEPT and signal.evidence >= signal.threshold
+        signal.score
+        for signal in status.signals
+        if signal.signal == CONCEPT and signal.segment is None and signal.evidence >= signal.threshold
     ]
     return VersionProgress(
         model=status.model,

@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
+from detector.responses.cases import Case, shortened
 from detector.responses.inputs import Decision, Held, Input, Specs
 from detector.responses.model import ModelResponses
+from detector.responses.requests import for_incident
 from schemas.model_spec import ModelSpec, Stage
-from schemas.outbound import DriftEvent
+from schemas.outbound import DriftEvent, Tier
 from schemas.policy import PolicySpec, RetrainingSpec
 from schemas.responses import (
     AckStatus,
@@ -121,6 +123,14 @@ def _said(decision: Decision) -> str:
 def requests_in(decisions: Iterable[Decision]) -> list[RetrainRequest]:
     """The retrain requests among them."""
     return [each for each in decisions if isinstance(each, RetrainRequest)]
+
+
+def request_for(event: DriftEvent, spec: ModelSpec | None = None, *, requests: int = 0) -> RetrainRequest:
+    """The request of an incident, made at the time of its event."""
+    time = event.time.timestamp() if event.time is not None else START.timestamp()
+    drifted = sum(verdict.tier is not Tier.NONE for verdict in event.signals)
+    case = Case(shortened(event), time, time, drifted, requests=requests)
+    return for_incident(case, spec or fraud(event.version, model=event.model), time, None)
 
 
 def minor(incident: str = "i1", hours: float = 0.0, **fields: Any) -> DriftEvent:

@@ -6,29 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.responses.cases import Case, shortened
-from detector.responses.requests import FAR_BEYOND, NAMED_SIGNALS, for_incident, training_range, urgency
-from schemas.outbound import DriftEvent, DriftKind, Tier, Urgency
-from schemas.responses import RetrainRequest
+from detector.responses.requests import FAR_BEYOND, NAMED_SIGNALS, training_range, urgency
+from schemas.outbound import DriftKind, Tier, Urgency
 from tests.support.drift_events import START, drift_event, rows, verdict
-from tests.support.responses import fraud
+from tests.support.responses import fraud, request_for
 
 DAY = timedelta(days=1)
-
-
-def request_for(event: DriftEvent, owner: str | None = None, requests: int = 0) -> RetrainRequest:
-    assert event.time is not None
-    time = event.time.timestamp()
-    drifted = sum(verdict.tier is not Tier.NONE for verdict in event.signals)
-    case = Case(shortened(event), time, time, drifted, requests=requests)
-    return for_incident(case, fraud(owner=owner), time, None)
 
 
 # ---------------------------------------------------------------------------------------------- the request
 
 
 def test_a_request_says_what_to_train_why_and_until_when_no_other_follows():
-    request = request_for(drift_event(), owner="payments")
+    request = request_for(drift_event(), fraud(owner="payments"))
     assert (request.model, request.version, request.owner) == ("fraud", "1", "payments")
     assert request.reason == (
         "fraud 1 in production has drifted significantly since 2026-03-01 11:30 UTC: 1 of 3 signals (feature:amount)."
