@@ -32,7 +32,7 @@ demo: $(READY) ## a real worker finds real drift in a year of flights, on an emb
 	@$(BIN)/driftline demo $(ARGS)
 
 test: $(READY) ## all tests: unit, property, contract, embedded broker, Apache Kafka (needs Java 17 and Maven, or skips)
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-fast: $(READY) ## the tests that need no broker and no patience: unit, property, contract
 	@$(BIN)/python -m pytest -m 'not integration and not kafka and not slow' $(ARGS)

@@ -186,6 +186,12 @@ class Registry:
         """Return what is in force for all versions of a model."""
         return tuple(self._by_model.get(model, {}).values())
 
+    def find(self, model: str, version: str, spec_hash: str) -> ModelSpec | None:
+        """Return a spec by its hash, whether it is in force, was superseded or refused; None when it was withdrawn."""
+        known = self._versions.get((model, version))
+        offset_and_spec = None if known is None else known.specs.get(spec_hash)
+        return None if offset_and_spec is None else offset_and_spec[1]
+
     def __iter__(self) -> Iterator[Registration]:
         return iter(list(self._registrations.values()))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from typing import Any, Final
 
 import aiohttp
 import numpy as np
+from aiokafka.errors import KafkaError
 from prometheus_client.parser import text_string_to_metric_families
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -62,8 +64,16 @@ class Point:
     """Labels that have found their predictions so far."""
 
 
-async def measure(settings: Settings, load: Load, progress: Progress) -> list[Point]:
-    """Run a worker under a load, and look at it until the load ends."""
+async def measure(settings: Settings, load: Load, progress: Progress) -> tuple[list[Point], str | None]:
+    """Run a worker under a load, and look at it until the load ends.
+
+    Returns
+    -------
+    points
+        What was seen.
+    failure
+        Why it ended before its time; None: it did not.
+    """
     await register(settings, load.specs())
     worker, stream, points = Worker(settings), Stream(settings, load), list[Point]()
     task = progress.add_task("minutes", total=load.minutes)
@@ -78,9 +88,11 @@ async def measure(settings: Settings, load: Load, progress: Progress) -> list[Po
                 points.append(point)
                 progress.update(task, completed=point.minute)
             feeding.result()
+        except (RuntimeError, aiohttp.ClientError, KafkaError) as error:
+            return points, str(error) or repr(error)
         finally:
             await end_tasks([feeding])
-    return points
+    return points, None
 
 
 async def _look(
@@ -189,8 +201,8 @@ def _broker(servers: str | None, state: str) -> Iterator[Settings]:
         yield Settings(bootstrap_servers=broker.bootstrap_servers, state_dir=Path(state))
 
 
-def main() -> None:
-    """Run from the command line."""
+def main() -> int:
+    """Run from the command line; exit code 1 where the worker did not last."""
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__.split("\n\n")[0])
     parser.add_argument("--minutes", type=float, default=30.0, help="how long (default 30)")
     parser.add_argument("--models", type=int, default=50, help="models (default 50)")
@@ -209,7 +221,11 @@ def main() -> None:
         tempfile.TemporaryDirectory() as state,
         _broker(options.bootstrap_servers, state) as settings,
     ):
-        points = asyncio.run(measure(settings, load, progress))
+        points, failure = asyncio.run(measure(settings, load, progress))
+    if failure is not None:
+        console.print(f"ended before its time: {failure}")
+    if not points:
+        return 1
     result = summary(load, points)
     console.print(table(result))
     if find_spec("matplotlib") is None:
@@ -218,7 +234,8 @@ def main() -> None:
         options.output.mkdir(parents=True, exist_ok=True)
         plot(points, options.output / "soak.png")
     write_json(result, options.json)
+    return int(failure is not None)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

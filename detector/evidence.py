@@ -120,6 +120,11 @@ class EvidenceEngine:
             self._skill[:, index] = 0.0
             self._recent.forget(index)
 
+    @property
+    def evidence(self) -> Floats:
+        """Evidence against each tier's null as it stands now, in nats, (3, S)."""
+        return self._evidence.copy()
+
     def nulls(self) -> tuple[Floats, Floats, Floats]:
         """Return what each tier's null holds, in nats, (3, S); the PSI of a rise by 1; rows worth an independent one.
 

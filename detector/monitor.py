@@ -9,22 +9,26 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any, Final
 
 from detector.budget import budget_of
 from detector.chosen import ChosenDetectors
 from detector.evidence import EvidenceEngine
+from detector.expectation import WHOLE
 from detector.explain import explain, importances, summarise, surely_drifted
 from detector.incidents import IncidentChange, Incidents, Member, Watched
 from detector.layout import Layout
 from detector.limits import Limits
+from detector.lineage import Evidence, Subject, Trail, evidence_of, seeds_of
 from detector.means import RecentMeans
 from detector.onsets import Mark, Onsets, earliest
 from detector.quality.service_report import ServiceReport
 from detector.quality.watch import RateWatch
+from detector.ragged import Ragged
 from detector.readings import SignalReading
 from detector.recent import HALF_LIVES
 from detector.reference import baselines
@@ -34,6 +38,7 @@ from detector.segments.watch import segment_watch
 from detector.steps import OpenStep, PaneCounts, StepClock
 from detector.surrogates.signals import SurrogateSignals
 from detector.tiers import Tiers
+from schemas.lineage import StepEvidence
 from schemas.model_spec import ModelSpec, OffsetRange, Stage, performance_signal
 from schemas.outbound import (
     Change,
@@ -45,13 +50,13 @@ from schemas.outbound import (
     Lineage,
     MetricStatus,
     OpenIncident,
-    Response,
     Severity,
     SignalStatus,
     SignalVerdict,
     Step,
     Tier,
 )
+from schemas.tiers import FAULTS
 
 STEPS_NAMED: Final = 32
 """The last steps whose cuts are named in an event."""
@@ -64,16 +69,6 @@ SEVERITIES: Final = {
     Tier.MODERATE: Severity.WARNING,
     Tier.SIGNIFICANT: Severity.CRITICAL,
 }
-RESPONSES: Final = {
-    Tier.NONE: Response.NONE,
-    Tier.MINOR: Response.INVESTIGATE,
-    Tier.MODERATE: Response.ENHANCED_MONITORING,
-    Tier.SIGNIFICANT: Response.RETRAIN,
-}
-FAULTS: Final[tuple[Family, ...]] = (Family.QUALITY, Family.SERVICE)
-"""Families of incidents that are no drifts."""
-RESPONSES_TO_FAULTS: Final = {**RESPONSES, Tier.SIGNIFICANT: Response.ENHANCED_MONITORING}
-"""A model trained on faults would learn them: none asks for retraining."""
 
 
 class Monitor:
@@ -109,6 +104,8 @@ class Monitor:
         weights = importances(spec)
         self._limits = Limits(layout, log_threshold=self._threshold)
         self._segments = segment_watch(spec, layout, references)
+        places = Ragged([len(each.phases[WHOLE]) for each in references])
+        self._trail = Trail(places, surrogates=len(self._surrogates), limits=len(self._limits.names))
         self._report = PerformanceReport(layout)
         self._service = ServiceReport(layout)
         self._measured: tuple[MetricStatus, ...] | None = None
@@ -116,9 +113,16 @@ class Monitor:
         members += [Watched(name) for name in self._limits.names]
         self._in_whole = len(members)
         members += self._segments.watched() if self._segments is not None else []
-        self._incidents = Incidents(scope, Family.DRIFT, members)
+        reopen_within_s = spec.responses.reopen_within.total_seconds()
+        self._incidents = Incidents(scope, Family.DRIFT, members, reopen_within_s=reopen_within_s)
         self._faults = {
-            family: RateWatch(layout, family, scope, log_threshold=budget.thresholds[family])
+            family: RateWatch(
+                layout,
+                family,
+                scope,
+                log_threshold=budget.thresholds[family],
+                reopen_within_s=reopen_within_s,
+            )
             for family in FAULTS
             if family in self._watched
         }
@@ -140,6 +144,16 @@ class Monitor:
         self._admit(counts)
         if not self._clock.closes(self._layout.step_rows(self._open_step.whole)):
             return []
+        return self._take_step(offsets)
+
+    def observe_step(self, panes: Sequence[PaneCounts], signals: Collection[Subject]) -> tuple[StepEvidence, ...]:
+        """Take a step that was cut elsewhere, as the events of a version say; return what it did to some signals."""
+        for counts in panes:
+            self._admit(counts)
+        self._take_step(())
+        return self._told(i for i in range(len(self._all_readings())) if self._subject(i) in signals)
+
+    def _take_step(self, offsets: tuple[OffsetRange, ...]) -> list[DriftEvent]:
         step = self._close()
         now = Mark(self._clock.now, offsets)
         self._judge(step)
@@ -171,7 +185,9 @@ class Monitor:
 
         Surrogates have seen some of the rows in full.
         """
-        self._limits.step(step.whole, self._burst() if self._limits.names else 1.0)
+        burst = self._burst() if self._limits.names else 1.0
+        self._trail.begin(self._engine, self._evidence(), self._limits, burst)
+        self._limits.step(step.whole, burst)
         self._report.add(step.whole)
         self._service.add(step.whole)
         self._measured = None
@@ -201,13 +217,11 @@ class Monitor:
             self._engine.reset(index, above=tier.rank)
             self._chosen.reset(index)
         tiers = [*self._tiers.current, *(limit.tier for limit in self._limits.readings())]
-        readings = [*self._readings, *self._limits.signals()]
         if self._segments is not None:
             tiers += self._segments.tiers(tiers)
-            readings += self._segments.readings
         change = self._incidents.update(
             tiers,
-            readings,
+            self._all_readings(),
             step=self._judged_steps,
             moment=moment,
             time=math.nan if now.time is None else now.time,
@@ -241,11 +255,13 @@ class Monitor:
             stage=self._stage,
             family=family,
             owner=self._spec.owner,
+            labels=self._spec.responses.labels,
+            runbook=self._spec.responses.runbook,
             incident_id=incident.id,
             dedup_key=incident.id,
             tier=incident.tier,
             previous_tier=change.previous_tier,
-            response=(RESPONSES if faults is None else RESPONSES_TO_FAULTS)[incident.tier],
+            response=self._spec.responses.strongest(incident.tier, family),
             summary=summarise(
                 self._spec, change.change, incident.tier, verdicts, onset, family=family, signals=watched
             ),
@@ -264,12 +280,45 @@ class Monitor:
                 driftline=VERSION,
                 offsets=offsets,
                 steps=tuple(self._steps),
+                reference_hash=self._reference_hash,
+                evidence=self._told(member.index for member in incident.members) if faults is None else (),
+                seeds=seeds_of(self._spec),
             ),
         )
+
+    def _evidence(self) -> list[Evidence]:
+        """Evidence of every signal as it stands between two steps, in the order of an incident's members."""
+        evidence = evidence_of(self._engine.evidence)
+        for index, reading in enumerate(self._chosen.overlay(self._readings[: len(evidence)])):
+            if reading.detector is not None:
+                evidence[index] = reading.evidence
+        of_segments = self._segments.evidence() if self._segments is not None else ()
+        return [*evidence, *self._surrogates.evidence(), *self._limits.evidence(), *of_segments]
+
+    @cached_property
+    def _reference_hash(self) -> str | None:
+        frozen = self._spec.reference.frozen
+        return None if frozen is None else frozen.hash
 
     def _beside(self, readings: Sequence[SignalReading]) -> Sequence[SignalReading]:
         """Put all readings in their order: the engine's, or River's detectors' in their place, then the surrogates'."""
         return [*self._chosen.overlay(readings), *self._surrogates.readings]
+
+    def _all_readings(self) -> list[SignalReading]:
+        """Of every signal that may be a member of an incident."""
+        of_segments = self._segments.readings if self._segments is not None else ()
+        return [*self._readings, *self._limits.signals(), *of_segments]
+
+    def _told(self, indices: Iterable[int]) -> tuple[StepEvidence, ...]:
+        """What the last step did to the evidence of some of these signals."""
+        return self._trail.told([(i, self._subject(i)) for i in indices], self._all_readings())
+
+    def _subject(self, index: int) -> Subject:
+        """Name a signal, and the segment that it is of."""
+        if self._segments is not None and index >= self._in_whole:
+            return self._segments.subject(index - self._in_whole)
+        of_limit = index - len(self._readings)
+        return (self._readings[index].name if of_limit < 0 else self._limits.names[of_limit]), None
 
     def _diagnosis(self, verdicts: Sequence[SignalVerdict]) -> Diagnosis | None:
         """Say which drift it is, as far as surrogates and segments can tell."""

@@ -17,6 +17,8 @@ from pydantic import AwareDatetime, Field, ValidationInfo, field_validator, mode
 from schemas.base import Duration, FeatureName, Name, Outbound
 from schemas.detectors import MOST_DETECTORS, ZEROS_AND_ONES, DetectorSpec
 from schemas.performance import BASIC_LOSS, LOSSES_OF, METRICS_OF, RATES, Calibration, Loss, OutcomeSpec
+from schemas.policy import LATER_RETRAINING, PolicySpec
+from schemas.policy import RetrainingSpec as RetrainingSpec  # noqa: PLC0414 - part of the spec: importable from here too
 from schemas.quality import Counted, NumberNorm, QualitySpec, ServiceSpec
 from schemas.rules import MOST_RULES, CheckedRule, RuleSpec, checked_rules, fields_of
 from schemas.segments import SegmentSpec, segment_signal
@@ -39,9 +41,11 @@ MULTIVARIATE: Final = "multivariate"
 MIMIC: Final = "mimic"
 """The name of the signal that foretells what the model answers."""
 
-_LATER: Final = ("detectors", "outcomes", "surrogates", "segments", "quality", "service", "rules")
+_LATER: Final = ("detectors", "outcomes", "surrogates", "segments", "quality", "service", "rules", "policy")
 """Fields that came after the first specs were registered: at their defaults they are no part of a spec's hash."""
 
+
+USUAL_POLICY: Final = PolicySpec()
 
 _LATER_FROZEN: Final = ("sample", "calibration", "segment_dispersion", "norms", "counted", "rules")
 """Likewise fields of a frozen reference, where they are None."""
@@ -215,14 +219,6 @@ class TierSpec(Outbound):
         return self
 
 
-class RetrainingSpec(Outbound):
-    """When a significant incident asks for retraining."""
-
-    enabled: bool = True
-    cooldown: Duration = timedelta(days=1)
-    """At most one request for a model in this time, by event time."""
-
-
 class TimeSpec(Outbound):
     """Which event times are believed."""
 
@@ -331,6 +327,16 @@ class FrozenReference(Outbound):
     sample: tuple[ReferenceRows, ...] | None = None
     """Raw rows for the surrogates: those with features, and those with labels. None: the spec had no surrogates."""
 
+    @property
+    def hash(self) -> str:
+        """SHA-256 of its canonical JSON: what events name as the reference that was compared with.
+
+        What is null is left out, so that fields which come later change no hash.
+        """
+        dumped = self.model_dump(mode="json", exclude_none=True)
+        content = json.dumps(dumped, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(content.encode()).hexdigest()
+
 
 class ReferenceSpec(Outbound):
     """Where the reference comes from: frozen here, or the first ``rows`` rows of the stream."""
@@ -377,6 +383,8 @@ class ModelSpec(Outbound):
     rules: tuple[RuleSpec, ...] = Field(default=(), max_length=MOST_RULES)
     """What must be true of each row; a violation rate that rises is a signal."""
     retraining: RetrainingSpec = RetrainingSpec()
+    policy: PolicySpec | None = None
+    """None: the usual one."""
     times: TimeSpec = TimeSpec()
     columns: ColumnNames = ColumnNames()
     reference: ReferenceSpec = ReferenceSpec()
@@ -466,6 +474,18 @@ class ModelSpec(Outbound):
             if odd := [each for each in asked if each not in known]:
                 raise ValueError(f"outcomes.{field}: {', '.join(odd)} cannot be computed for {self._answered}: "
                                  f"choose among {', '.join(known) or 'none'}{self._would_help(odd)}")  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
+    def _reasons_to_retrain_can_come(self) -> Self:
+        wanted = self.retraining.continuous
+        counts_labels = self.retraining.min_fresh_labels > 0 or (
+            wanted is not None and wanted.labelled_rows is not None
+        )
+        if counts_labels and self.outcomes is None:
+            raise ValueError("retraining counts rows with labels and none are read: write `outcomes: {}`")
+        if wanted is not None and wanted.challenger_margin is not None and CONCEPT not in self.surrogate_signals:
+            raise ValueError("retraining waits for challengers and there are none: they need surrogates and outcomes")
         return self
 
     @model_validator(mode="after")
@@ -569,6 +589,11 @@ class ModelSpec(Outbound):
         return tuple(name for name, works in can_work.items() if works)
 
     @property
+    def responses(self) -> PolicySpec:
+        """The policy in force."""
+        return self.policy if self.policy is not None else USUAL_POLICY
+
+    @property
     def hash(self) -> str:
         """SHA-256 of the canonical JSON of the spec: the identity of what was registered."""
         unused = {name for name in _LATER if getattr(self, name) in (None, {}, ())}
@@ -581,6 +606,12 @@ class ModelSpec(Outbound):
                 for name, value in outcomes.items()
                 if name not in _LATER_OUTCOMES or value != defaults[name]
             }
+        usual = RetrainingSpec().model_dump(mode="json")
+        dumped["retraining"] = {
+            name: value
+            for name, value in dumped["retraining"].items()
+            if name not in LATER_RETRAINING or value != usual[name]
+        }
         if frozen := dumped["reference"]["frozen"]:
             dumped["reference"]["frozen"] = {
                 name: value for name, value in frozen.items() if name not in _LATER_FROZEN or value is not None

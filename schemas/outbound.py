@@ -1,4 +1,4 @@
-"""What people and pipelines subscribe to: drift events, retrain requests, model status, dead letters.
+"""What people and pipelines subscribe to: drift events, model status, dead letters (``responses.py`` has what follows).
 
 Bodies are flat JSON with stable paths. Delivery is at least once; ``id`` is derived from the content, so that a repeat
 is recognised by it, and ``dedup_key`` groups what belongs to one incident.
@@ -13,25 +13,15 @@ from pydantic import AwareDatetime, Field
 
 from schemas.base import Outbound
 from schemas.detectors import DetectorName
+from schemas.lineage import StepEvidence
 from schemas.model_spec import OffsetRange, Stage
 from schemas.performance import Metric
+from schemas.tiers import Family as Family  # noqa: PLC0414 - part of the events: importable from here too
+from schemas.tiers import Response as Response  # noqa: PLC0414
+from schemas.tiers import Tier as Tier  # noqa: PLC0414
 
 BEYOND_LIMIT = "beyond_limit"
 """The score of a limit: how far the metric is beyond it."""
-
-
-class Tier(StrEnum):
-    """How bad: decided from score and evidence together. Ordered by ``rank``."""
-
-    NONE = "none"
-    MINOR = "minor"
-    MODERATE = "moderate"
-    SIGNIFICANT = "significant"
-
-    @property
-    def rank(self) -> int:
-        """0 for none to 3 for significant."""
-        return tuple(Tier).index(self)
 
 
 class Severity(StrEnum):
@@ -43,15 +33,6 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
-class Response(StrEnum):
-    """What follows a tier."""
-
-    NONE = "none"
-    INVESTIGATE = "investigate"
-    ENHANCED_MONITORING = "enhanced_monitoring"
-    RETRAIN = "retrain"
-
-
 class Change(StrEnum):
     """What happened to the incident."""
 
@@ -61,6 +42,8 @@ class Change(StrEnum):
     """Another signal joined, the tier is the same."""
     EASED = "eased"
     RESOLVED = "resolved"
+    REOPENED = "reopened"
+    """It is back within the time that the policy gives, under the same id."""
 
 
 class IncidentStatus(StrEnum):
@@ -68,15 +51,6 @@ class IncidentStatus(StrEnum):
 
     FIRING = "firing"
     RESOLVED = "resolved"
-
-
-class Family(StrEnum):
-    """What an incident is about; a model version and stage has at most one open incident of each."""
-
-    DRIFT = "drift"
-    QUALITY = "quality"
-    SERVICE = "service"
-    BUSINESS = "business"
 
 
 class DriftKind(StrEnum):
@@ -281,6 +255,13 @@ class Lineage(Outbound):
     """All rows folded in so far, by partition: from the start of the totals to the last step."""
     steps: tuple[Step, ...]
     """The last steps, newest last (bounded)."""
+    reference_hash: str | None = None
+    """SHA-256 of the reference that was compared with; events of 0.1.0 have none."""
+    evidence: tuple[StepEvidence, ...] = ()
+    """What the last of the steps did to the evidence of the incident's signals, in their order."""
+    seeds: dict[str, int] = Field(default_factory=dict)
+    """Seeds of random generators, by what draws. Rows for surrogate models are drawn by a hash of topic, partition and
+    offset, which needs none."""
 
 
 class DriftEvent(Outbound):
@@ -295,6 +276,10 @@ class DriftEvent(Outbound):
     stage: Stage = Stage.PRODUCTION
     family: Family = Family.DRIFT
     owner: str | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    """For routing, from the spec's policy."""
+    runbook: str | None = None
+    """Likewise: a link for whoever looks."""
     incident_id: str
     dedup_key: str
     """The incident's id: pass it to paging systems."""
@@ -339,33 +324,6 @@ class TrainingRange(Outbound):
     since: AwareDatetime | None
     until: AwareDatetime | None
     offsets: tuple[OffsetRange, ...]
-
-
-class RetrainRequest(Outbound):
-    """Asks a pipeline to train a new version."""
-
-    id: str
-    dedup_key: str
-    """One request for one incident: the same key, the same request."""
-    model: str
-    version: str
-    stage: Stage
-    owner: str | None = None
-    reason: str
-    """One sentence for people."""
-    trigger: str = "incident"
-    urgency: Urgency
-    tier: Tier
-    incident_id: str
-    event_id: str
-    """The drift event that asked."""
-    time: AwareDatetime
-    """Event time of the drift event."""
-    cooldown_until: AwareDatetime
-    """By event time: no further request for this model before."""
-    signals: tuple[str, ...]
-    training_range: TrainingRange
-    lineage: Lineage
 
 
 class ModelState(StrEnum):

@@ -1,8 +1,8 @@
 """Brokers for the tests: one embedded and one Apache Kafka for a process, both started only when a test asks.
 
 `make test` runs several processes side by side (pytest-xdist): most of what a test on a broker does is wait. Each
-process has brokers of its own, so that no test finds another one at work on its broker, and one may freeze it. Tests of
-one ``xdist_group`` run in one process, since they share what takes long to make.
+process has brokers of its own, so that no test finds another one at work on its broker, and one may freeze it. The
+tests of a file stay in one process, with what they share.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from agents.cli import history
 from agents.cli.common import BootstrapServers, err, out, reach, run_quietly, settings_for, taught
 from schemas.model_spec import FeaturesFrom, ModelSpec, Seasonality, Task
 from schemas.outbound import Family
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _FAULTS = {Family.QUALITY: "faults of the data", Family.SERVICE: "faults of the service"}
 
 app = typer.Typer(no_args_is_help=True, help="Write, register and list model specs.")
+app.command("history")(history.history)
 
 
 @app.command()

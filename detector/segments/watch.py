@@ -153,6 +153,15 @@ class SegmentWatch:
 
     # ------------------------------------------------------------------------------------------- what is known
 
+    def evidence(self) -> list[tuple[float, float, float]]:
+        """Evidence of each signal as it stands now, in nats."""
+        return [(minor, moderate, worst) for minor, moderate, worst in self._engine.evidence.T.tolist()]
+
+    def subject(self, index: int) -> tuple[str, str]:
+        """The signal and the segment of a reading."""
+        key = self._keys[index]
+        return self._layout.signals[key.signal], key.segment
+
     def verdict(self, index: int, member: Member) -> SignalVerdict:
         """Say what a signal of a segment means."""
         key, reading = self._keys[index], self.readings[index]

@@ -19,7 +19,8 @@ from pathlib import Path
 from agents.logs import quiet_libraries
 from tests.faults.faults import FAULTS
 from tests.faults.rig import Rig, running_rig
-from tests.faults.trial import Scale, Verdict, try_fault
+from tests.faults.trial import Scale
+from tests.faults.trying import Verdict, try_fault
 from tests.support.kafka import KafkaUnavailableError
 
 

@@ -17,7 +17,8 @@ from schemas.topics import TOPICS
 from tests.faults.producing import Habits
 from tests.faults.proxy import Manner
 from tests.faults.rig import PRODUCERS_DETOUR, WORKERS_DETOUR
-from tests.faults.trial import HOUR_S, Fault, Trial
+from tests.faults.trial import HOUR_S, Trial
+from tests.faults.trying import Fault
 from tests.support.worker import until
 
 SESSIONS: Final = 2.5

@@ -29,7 +29,7 @@ from schemas.inbound import OutcomeEvent, PredictionEvent
 from schemas.outbound import Change, DriftEvent, DriftKind, Tier
 from schemas.performance import Metric
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.xdist_group("demo")]
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 DAYS = 40
 """April, and a little of May: long enough for spring to be found."""
