@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from agents.cells import MISSING, read_column, read_stages, read_times
 from agents.errors import OperatorError
 from agents.formats.columns import status_codes
+from detector.constraints import Constraints
 from detector.outcomes import outcome_columns
 from detector.rows import Column, Rows, Source, carried, signal_types
 from detector.segments.values import event_fields, segment_columns
@@ -257,7 +258,10 @@ class RowReader:
                 shown = batch[names.time][0].as_py()
                 raise FileError(f"{self.file.path}: {names.time!r} holds no times: row {start} has {shown!r}")
         watched = len(self.spec.features) + (self.spec.prediction is not None)
-        features = [self._column(batch, signal) for signal in range(watched)]
+        constraints = Constraints(self.spec)
+        features = list(constraints.apply([self._column(batch, signal) for signal in range(watched)]))
+        if (refused := constraints.refused(features)) is not None:
+            leave_out(~refused.keep, "a value that the spec refuses")
         outcomes = self._outcomes(batch)
         fields = {name: read_column(batch[name], FeatureType.CATEGORY) for name in self.fields}
         segments = segment_columns(self.spec, features[: len(self.spec.features)], fields)

@@ -25,12 +25,12 @@ from schemas.outbound import (
     MetricStatus,
     ModelState,
     ModelStatus,
-    RetrainRequest,
     SegmentStatus,
     SignalStatus,
     SignalVerdict,
     Tier,
 )
+from schemas.responses import RetrainRequest
 
 INCIDENTS: Final = {
     Family.DRIFT: "incident",
@@ -50,6 +50,7 @@ TIER_STYLES: Final = {
 }
 CHANGE_MARKS: Final = {
     Change.OPENED: "▲",
+    Change.REOPENED: "▲",
     Change.ESCALATED: "▲",
     Change.UPDATED: "●",
     Change.EASED: "▽",

@@ -24,6 +24,7 @@ from schemas.model_spec import (
     Task,
 )
 from schemas.quality import QualitySpec, ServiceSpec
+from schemas.rules import RuleSpec
 from schemas.segments import SegmentSpec
 
 VERSION: Final = "1"
@@ -75,7 +76,21 @@ def specs(shape: Shape) -> list[ModelSpec]:
 
 def validated_specs(shape: Shape) -> list[ModelSpec]:
     """Specs of the same models with everything that validation offers."""
-    return [_spec(shape, index, **VALIDATION) for index in range(shape.models)]
+    return [_spec(shape, index, **VALIDATION, rules=rules_of(shape)) for index in range(shape.models)]
+
+
+def rules_of(shape: Shape) -> tuple[RuleSpec, ...]:
+    """Five rules over features and the score, as people write them; hardly a row breaks one."""
+    names = feature_names(shape)
+    a, b, c, d, e = (names[i % len(names)] for i in range(5))
+    written = (
+        f"{a} <= 5 * abs({b}) + 20",
+        f"{c} > -20 or {d} is missing",
+        f"{d} between -20 and 20 and {e} is not missing",
+        f"max({a}, {b}, {c}) / (1 + abs({d})) < 50",
+        f"score >= 0 and (time.hour >= 0 or {e} > 0)",
+    )
+    return tuple(RuleSpec(name=f"rule-{i}", expression=each) for i, each in enumerate(written))
 
 
 def _spec(shape: Shape, index: int, **fields: Any) -> ModelSpec:

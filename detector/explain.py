@@ -242,7 +242,8 @@ def summarise(
     named = [_named(verdict, bins.get(verdict.signal)) for verdict in firing[:MOST_NAMED]]
     more = f" and {len(firing) - MOST_NAMED} more" if len(firing) > MOST_NAMED else ""
     when = f" since {since:%Y-%m-%d %H:%M}" if since is not None else ""
-    return f"{name}: {tier} {trouble}{when} in {len(firing)} of {signals} signals: {', '.join(named)}{more}"
+    again = " again" if change is Change.REOPENED else ""
+    return f"{name}: {tier} {trouble}{again}{when} in {len(firing)} of {signals} signals: {', '.join(named)}{more}"
 
 
 def _named(verdict: SignalVerdict, bins: NumberBins | CategoryBins | None) -> str:

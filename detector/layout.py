@@ -3,11 +3,11 @@
 One int64 vector holds everything that is counted of rows, in this order::
 
     rows from features | from predictions | from outcomes | bins of signal 0 | ... | sums | squares | pairs | lags
-    | counters
+    | counters | rules
 
 The third and the lags of labels (``detector.lags``) are there only where the spec has outcomes, and pairs
 (``detector.pairs``) where it has predictions too; counters (``detector.quality.counters``) where it asks for checks
-that no bin tells.
+that no bin tells, and rules (``detector.rules``) where it has some.
 Where the rows are broken down, a segment has a vector of its own, the head of this one up to the last signal that rows
 or labels carry, and no phase (``detector.segments``).
 Bins stand in the order of ``detector.bins``. Sums and squares are those of the number signals, in integers so that
@@ -37,6 +37,7 @@ from detector.quality.binned import Binned
 from detector.quality.checks import bin_rates, counters_of, watched_apart
 from detector.quality.counters import Carry, Counters
 from detector.rows import STAGES, Column, Rows, Source
+from detector.rules.counter import PLACES, RuleCounter
 from detector.score_bins import score_bins
 from detector.season import Season
 from detector.segments.counting import SegmentCounter
@@ -129,7 +130,10 @@ class Layout:
         binned = self._binned()
         self._counters = Counters(counters_of(spec, binned), self.width)
         self.width += self._counters.width
-        self.rates = (*bin_rates(spec, binned), *self._counters.rates)
+        # Behind all else, since rules may be written when the reference is there already.
+        self._rules = Counters([RuleCounter(spec)] if spec.rules else [], self.width)
+        self.width += self._rules.width
+        self.rates = (*bin_rates(spec, binned), *self._counters.rates, *self._rules.rates)
         self._invalid_at = np.array([where.stop - 1 for where in self.slices])
         self._season = Season(spec.seasonality, spec.timezone)
         self.segments = SegmentTable.of(spec)
@@ -180,7 +184,7 @@ class Layout:
 
     def begin(self) -> Carry:
         """Return what counters keep before the first row of a source partition."""
-        return self._counters.begin()
+        return self._counters.begin() | self._rules.begin()
 
     def count_groups(self, rows: Rows, group: Ints, carry: Carry) -> Vector:
         """Count rows apart by group, whatever their stage and phase: (groups, width).
@@ -232,6 +236,7 @@ class Layout:
         if self._lags is not None and rows.lags is not None:
             vectors[:, self._lags] = lags.count_lags(rows, part, parts)
         self._counters.count(rows, part, vectors, carry)
+        self._rules.count(rows, part, vectors, carry)
         return vectors, by_segment
 
     def _count_expected(self, rows: Rows, places: dict[int, Ints], part: Ints | None, vectors: Vector) -> None:
@@ -280,6 +285,32 @@ class Layout:
         return self._season.phase_of(times)
 
     # ------------------------------------------------------------------------------------------------- reading
+
+    def reference(self) -> Profile:
+        """Decode the counts of the frozen reference; of a rule that was written since there are none.
+
+        Raises
+        ------
+        ProfileError
+            If they are damaged, or of another layout.
+        """
+        frozen = self.spec.reference.frozen
+        if frozen is None:
+            raise ValueError("no reference")
+        counted, places = list((frozen.rules or {}).items()), []
+        for rule in self.spec.rules:
+            item = (rule.name, rule.expression)
+            places.append(counted.index(item) if item in counted else None)
+        base = self.width - PLACES * len(places)
+        profile = Profile.decode(frozen.profile, base + PLACES * len(counted), self.segment_width)
+        if places == list(range(len(counted))):
+            return profile
+        moved = {key: _moved(vector, base, places) for key, vector in profile.parts.items()}
+        return Profile(moved, profile.segments)
+
+    def rule_counts(self, vector: Vector) -> Vector:
+        """Rows that break each rule, keep it, or leave it open: (rules, 3)."""
+        return vector[self.width - PLACES * len(self.spec.rules) :].reshape(-1, PLACES)
 
     def predictions(self, vector: Vector) -> int:
         """Rows of predictions."""
@@ -361,3 +392,10 @@ class Layout:
         """Values that were not of their signal's type: by the feature's name, the prediction's under ``prediction``."""
         counts = vector[self._invalid_at]
         return {self._names[i]: int(counts[i]) for i in np.flatnonzero(counts).tolist()}
+
+
+def _moved(vector: Vector, base: int, places: Sequence[int | None]) -> Vector:
+    """Put the counts of rules, which stand from ``base`` on, into other places."""
+    rules = vector[base:].reshape(-1, PLACES)
+    nothing = np.zeros(PLACES, dtype=np.int64)
+    return np.concatenate([vector[:base], *(nothing if place is None else rules[place] for place in places)])

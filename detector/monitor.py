@@ -50,13 +50,13 @@ from schemas.outbound import (
     Lineage,
     MetricStatus,
     OpenIncident,
-    Response,
     Severity,
     SignalStatus,
     SignalVerdict,
     Step,
     Tier,
 )
+from schemas.tiers import FAULTS
 
 STEPS_NAMED: Final = 32
 """The last steps whose cuts are named in an event."""
@@ -69,16 +69,6 @@ SEVERITIES: Final = {
     Tier.MODERATE: Severity.WARNING,
     Tier.SIGNIFICANT: Severity.CRITICAL,
 }
-RESPONSES: Final = {
-    Tier.NONE: Response.NONE,
-    Tier.MINOR: Response.INVESTIGATE,
-    Tier.MODERATE: Response.ENHANCED_MONITORING,
-    Tier.SIGNIFICANT: Response.RETRAIN,
-}
-FAULTS: Final[tuple[Family, ...]] = (Family.QUALITY, Family.SERVICE)
-"""Families of incidents that are no drifts."""
-RESPONSES_TO_FAULTS: Final = {**RESPONSES, Tier.SIGNIFICANT: Response.ENHANCED_MONITORING}
-"""A model trained on faults would learn them: none asks for retraining."""
 
 
 class Monitor:
@@ -123,9 +113,16 @@ class Monitor:
         members += [Watched(name) for name in self._limits.names]
         self._in_whole = len(members)
         members += self._segments.watched() if self._segments is not None else []
-        self._incidents = Incidents(scope, Family.DRIFT, members)
+        reopen_within_s = spec.responses.reopen_within.total_seconds()
+        self._incidents = Incidents(scope, Family.DRIFT, members, reopen_within_s=reopen_within_s)
         self._faults = {
-            family: RateWatch(layout, family, scope, log_threshold=budget.thresholds[family])
+            family: RateWatch(
+                layout,
+                family,
+                scope,
+                log_threshold=budget.thresholds[family],
+                reopen_within_s=reopen_within_s,
+            )
             for family in FAULTS
             if family in self._watched
         }
@@ -190,7 +187,7 @@ class Monitor:
         Surrogates have seen some of the rows in full.
         """
         burst = self._burst() if self._limits.names else 1.0
-        self._trail.begin(self._engine, self._limits, burst, self._evidence())
+        self._trail.begin(self._engine, self._evidence(), self._limits, burst)
         self._limits.step(step.whole, burst)
         self._report.add(step.whole)
         self._service.add(step.whole)
@@ -259,11 +256,13 @@ class Monitor:
             stage=self._stage,
             family=family,
             owner=self._spec.owner,
+            labels=self._spec.responses.labels,
+            runbook=self._spec.responses.runbook,
             incident_id=incident.id,
             dedup_key=incident.id,
             tier=incident.tier,
             previous_tier=change.previous_tier,
-            response=(RESPONSES if faults is None else RESPONSES_TO_FAULTS)[incident.tier],
+            response=self._spec.responses.strongest(incident.tier, family),
             summary=summarise(
                 self._spec, change.change, incident.tier, verdicts, onset, family=family, signals=watched
             ),

@@ -130,6 +130,7 @@ def freeze(
         calibration=calibration,
         norms=norms or None,
         counted=Counted.of(spec.quality, spec.service),
+        rules={rule.name: rule.expression for rule in spec.rules} or None,
         profile="",
     )
     layout = Layout(_with(spec, frozen))
@@ -148,7 +149,8 @@ def _by_segment(
     """How bursty the rows of each segment are; None where nothing is broken down."""
     if layout.segments is None:
         return None
-    bins = cast(FrozenReference, layout.spec.reference.frozen).bins
+    frozen = cast(FrozenReference, layout.spec.reference.frozen)
+    bins, dispersion = frozen.bins, frozen.dispersion
     carriers: list[tuple[Rows, Column] | None] = []
     for signal in layout.segments.signals:
         piece = _carrier(spec, signal, pieces)
@@ -159,7 +161,8 @@ def _by_segment(
         of, name = phases[id(rows)], layout.signals[signal]
         return _overdispersion(spec, name, column, bins[name], phases=of, among=among)
 
-    return segment_dispersion(layout.segments, layout.binners, carriers, measure)
+    whole = [dispersion[layout.signals[signal]] for signal in layout.segments.signals]
+    return segment_dispersion(layout.segments, layout.binners, carriers, whole, measure)
 
 
 def _carrier(spec: ModelSpec, index: int, pieces: Sequence[Rows]) -> Rows | None:
@@ -351,7 +354,7 @@ def reference_vectors(spec: ModelSpec, layout: Layout) -> dict[int, Vector]:
     ValueError
         As ``baselines`` does.
     """
-    phases = _vectors_by_phase(Profile.decode(_frozen(spec).profile, layout.width, layout.segment_width), layout.width)
+    phases = _vectors_by_phase(layout.reference(), layout.width)
     return {WHOLE: phases[WHOLE]} if spec.seasonality is Seasonality.NONE else phases
 
 

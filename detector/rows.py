@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ from numpy.typing import NDArray
 from schemas.model_spec import ESTIMATED_PERFORMANCE, FeatureType, ModelSpec, Output, Stage, Task
 from schemas.performance import RATES
 from schemas.quality import Answered
+
+if TYPE_CHECKING:
+    from detector.schema.shapes import Shape
 
 STAGES: Final[tuple[Stage, ...]] = tuple(Stage)
 """``Rows.stages`` holds indices into this."""
@@ -77,6 +80,9 @@ class Rows:
         NaN where it is not known; None: neither is.
     joined
         Whether these labels found their predictions by the id.
+    shapes
+        What sampled records look like in full, by ascending offset; part of them all, however the rows are cut: who
+        counts takes those whose offsets are new.
     """
 
     source: Source
@@ -88,6 +94,7 @@ class Rows:
     lags: NDArray[np.float64] | None = None
     joined: bool = False
     service: NDArray[np.float64] | None = None
+    shapes: tuple[Shape, ...] = ()
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -149,6 +156,7 @@ class Rows:
             _join_lags([piece.lags for piece in pieces]),
             first.joined,
             _join_service(pieces),
+            tuple(sorted((shape for piece in pieces for shape in piece.shapes), key=lambda shape: shape.offset)),
         )
 
 

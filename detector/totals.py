@@ -17,6 +17,7 @@ from detector.profile import Profile
 from detector.quality.counters import Carry
 from detector.rows import Rows
 from detector.sampling import RowSampler
+from detector.schema.shapes import Shapes
 from detector.state import pack, unpack
 from schemas.model_spec import OffsetRange
 from schemas.profiles import ProfileTotal
@@ -58,6 +59,8 @@ class RunningTotal:
     uncounted: tuple[OffsetRange, ...] = ()
     carry: Carry | None = None
     """What counters keep of the last rows counted; None: none were."""
+    shapes: Shapes | None = None
+    """What sampled records have otherwise than the spec says; None: none were met."""
     _sampler: RowSampler | None = field(init=False, repr=False, compare=False, default=None)
     """Where the spec has surrogates: draws from the rows since the last event. It is no part of the total. Rows whose
     event was never published are read again after a restart, and drawn again; an event that compaction removes
@@ -69,6 +72,8 @@ class RunningTotal:
         if self.carry is None:
             self.carry = self.layout.begin()
         spec = self.layout.spec
+        if self.shapes is None:
+            self.shapes = Shapes(spec)
         if spec.surrogates is not None and spec.surrogate_signals:
             self._sampler = RowSampler(spec.signals, self.topic, self.partition, spec.surrogates.sample_rows)
 
@@ -134,6 +139,10 @@ class RunningTotal:
                 self._sampler.add(fresh)
             latest = float(fresh.times.max())
             self.time = latest if self.time is None else max(self.time, latest)
+            if self.shapes is not None:
+                for shape in fresh.shapes:
+                    if self.next_offset <= shape.offset < next_offset:
+                        self.shapes.add(shape)
         if appended_at is not None:
             self.appended_at = appended_at
         self.next_offset = next_offset
@@ -166,6 +175,7 @@ class RunningTotal:
             invalid=self.invalid,
             uncounted=self.uncounted,
             carry=_write_carry(self.carry),
+            shapes=None if self.shapes is None else self.shapes.to_event(),
             sample=self._sampler.take() if hand_over and self._sampler is not None else None,
         )
 
@@ -191,7 +201,8 @@ class RunningTotal:
             time=None if event.time is None else event.time.timestamp(),
             appended_at=None if event.appended_at is None else event.appended_at.timestamp(),
             uncounted=event.uncounted,
-            carry=_read_carry(event.carry, layout),
+            carry=read_carry(event.carry, layout),
+            shapes=Shapes.from_event(event.shapes, layout.spec),
         )
 
 
@@ -199,7 +210,7 @@ def _write_carry(carry: Carry | None) -> str | None:
     return base64.b64encode(pack(dict(carry))).decode("ascii") if carry else None
 
 
-def _read_carry(text: str | None, layout: Layout) -> Carry:
+def read_carry(text: str | None, layout: Layout) -> Carry:
     """Read what counters kept; nothing of what is written is trusted."""
     carry = layout.begin()
     if text is None:

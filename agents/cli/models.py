@@ -59,6 +59,8 @@ def init(
                        "timeouts.")] = False,
     segment: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="Break rows down by this column, or by a "
                        "pair of them, as in country+device (may be repeated).", show_default=False)] = None,
+    rules: Annotated[Path | None, typer.Option(metavar="RULES.yaml", help="A list of rules: what must be true of each "
+                     "row. How often they are broken is measured on the rows.", show_default=False)] = None,
     version_column: Annotated[str, typer.Option(help="Rows of other versions are left out.")] = "version",
     stage_column: Annotated[str, typer.Option(help="production, shadow or canary; not a feature.")] = "stage",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the output.")] = False,
@@ -77,7 +79,7 @@ def init(
     """
     from agents.drafts import draft_spec, segments_of
     from agents.errors import OperatorError
-    from agents.spec_file import write_spec
+    from agents.spec_file import read_rules, write_spec
     from detector.budget import reach_of
     from detector.explain import watched_by_family
     from schemas.model_spec import ColumnNames
@@ -97,6 +99,8 @@ def init(
     fields |= {name: {} for name, wanted in {"quality": quality, "service": service}.items() if wanted}
     if segment:
         fields["segments"] = segments_of(segment)
+    if rules is not None:
+        fields["rules"] = read_rules(rules)
     with err.status(f"reading {train} ...") as status:
         draft = draft_spec(
             train, name, version, columns=columns, exclude=exclude or (), task=task, fields=fields,

@@ -43,6 +43,9 @@ class Reader(ABC):
         self.decoder = group.decoder
         self.envelopes = envelopes
         self.records: NDArray[np.int64] = np.array(group.records, dtype=np.int64)
+        self.left_out: dict[int, str] = {}
+        """Rows that the spec wants left out, with the reason, once `rows` has found them."""
+        self._kept: NDArray[np.int64] | None = None
 
     def problems(self) -> dict[int, Refusal]:
         """Find the events that cannot be counted."""
@@ -62,10 +65,11 @@ class Reader(ABC):
         return {position: (DeadLetterReason.INVALID_TIME, detail) for position, detail in wrong.items()}
 
     def rows(self) -> Rows:
-        """Make the rows; there must be no problems."""
-        spec = self.decoder.spec
+        """Make the rows; there must be no problems. Those that the spec refuses are left out."""
+        spec, constraints = self.decoder.spec, self.decoder.constraints
         features: list[Column | None] = self.features() if self.decoder.reads_features else [None] * len(spec.features)
         answer: list[Column | None] = [] if spec.prediction is None else [self._answer()]
+        features = list(constraints.apply(features))
         segments = self._segments(features)
         rest: list[Column | None] = [None] * (len(spec.signals) - len(features) - len(answer) - len(segments))
         rows = Rows(
@@ -78,7 +82,17 @@ class Reader(ABC):
         )
         if self.decoder.source is Source.OUTCOMES:
             return self._labelled(rows)
-        return rows if not segments or self.decoder.carried[-1] else segments_as_context(rows, len(segments))
+        if segments and not self.decoder.carried[-1]:
+            rows = segments_as_context(rows, len(segments))
+        refused = constraints.refused(rows.columns)
+        if refused is None:
+            return rows
+        self.left_out, self._kept = refused.why, np.flatnonzero(refused.keep)
+        return taken(rows, self._kept)
+
+    def _of_kept(self, values: list[Any]) -> list[Any]:
+        """Values of the rows that were not left out."""
+        return values if self._kept is None else [values[row] for row in self._kept.tolist()]
 
     def _segments(self, features: list[Column | None]) -> list[Column | None]:
         """(rows,) columns of the segments that rows are in, as far as this stream tells."""
@@ -122,11 +136,12 @@ class Reader(ABC):
         spec = self.decoder.spec
         if not self.decoder.forwards or spec.outcomes is None:
             return None
-        ids = list(map(id_text, self.values_of("prediction_id")))
+        ids = list(map(id_text, self._of_kept(self.values_of("prediction_id"))))
         kept = [row for row, id_ in enumerate(ids) if id_ is not None]
         if not kept:
             return None
         classes, count = self.classes(), len(spec.features)
+        classes = classes and self._of_kept(classes)
         if len(kept) < len(ids):
             rows = taken(rows, np.array(kept))
             classes = classes and [classes[row] for row in kept]

@@ -19,6 +19,7 @@ import msgspec
 
 from agents.formats.answers import Answer
 from agents.formats.lenient import feature_keys
+from detector.constraints import Constraints
 from detector.rows import Source, carried, signal_types
 from detector.segments.values import event_fields
 from schemas.model_spec import FeatureType, ModelSpec, Output, Stage
@@ -80,6 +81,8 @@ class SpecDecoder:
         Of the features in these events.
     segments
         Fields of ``segments`` that are read: values of features are no part of it.
+    constraints
+        What their values must be beyond their types.
     """
 
     row: Callable[[bytes], Any]
@@ -96,6 +99,7 @@ class SpecDecoder:
         self.features = tuple(feature.name for feature in spec.features) if self.reads_features else ()
         self.segments = event_fields(spec) if self.reads_rows else ()
         self.is_typed = not any(_UNNAMEABLE.intersection(name) for name in (*self.features, *self.segments))
+        self.constraints = Constraints(spec)
         self._runs_until_look = 0
         self._build(self.features)
 
@@ -108,6 +112,11 @@ class SpecDecoder:
     def reads_rows(self) -> bool:
         """Whether this stream carries signals of the model at all, so that it matters in which segments rows are."""
         return self.source is Source.OUTCOMES or any(self.carried)
+
+    @property
+    def watches_shapes(self) -> bool:
+        """Whether this is the stream on which the features are judged."""
+        return bool(self.spec.features) and self.carried[0]
 
     @property
     def reads_answers(self) -> bool:

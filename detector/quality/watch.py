@@ -55,9 +55,13 @@ class RateWatch:
         What makes ids unique among models, versions, stages and references.
     log_threshold
         Evidence that the false-alarm budget asks of each rate, in nats.
+    reopen_within_s
+        As of `Incidents`.
     """
 
-    def __init__(self, layout: Layout, family: Family, scope: str, *, log_threshold: float) -> None:
+    def __init__(
+        self, layout: Layout, family: Family, scope: str, *, log_threshold: float, reopen_within_s: float = 0.0
+    ) -> None:
         self.family = family
         self._rates = [rate for rate in layout.rates if rate.family is family]
         self._reader = RateReader(self._rates)
@@ -67,7 +71,7 @@ class RateWatch:
         quiet_steps = layout.spec.tiers.quiet_steps
         self._tiers = Tiers(self._baselines, log_threshold=log_threshold, quiet_steps=quiet_steps)
         members = [Watched(rate.signal, rate.importance) for rate in self._rates]
-        self._incidents = Incidents(scope, family, members)
+        self._incidents = Incidents(scope, family, members, reopen_within_s=reopen_within_s)
         self._onsets, self.onset = Onsets([rate.signal for rate in self._rates]), Mark()
         self._readings: Sequence[SignalReading] = self._engine.step({})
         self._places = Ragged([2] * len(self._rates))
