@@ -28,7 +28,7 @@ from detector.lineage import (
     write_state,
 )
 from detector.onsets import LOW, Mark, Onsets
-from detector.quality.rates import ASSUMED_ROWS, BAD, COSTS, Rate, RateReader
+from detector.quality.rates import ASSUMED_ROWS, BAD, COSTS, TOLD_ROWS, Rate, RateReader
 from detector.ragged import Floats, Ragged
 from detector.readings import SignalBaseline, SignalReading
 from detector.reference import reference_vectors
@@ -212,7 +212,7 @@ def rate_baselines(spec: ModelSpec, layout: Layout, rates: Sequence[Rate]) -> li
             name=rate.signal,
             phases=_expected(rate, {phase: each[place] for phase, each in counts.items()}),
             ordered=True,
-            dispersion=max(dispersion.get(rate.signal, 1.0), 1.0),
+            dispersion=_dispersion(rate, int(counts[WHOLE][place][BAD]), dispersion),
             opens=True,
             thresholds=(rate.tiers.minor, rate.tiers.moderate, rate.tiers.significant),
             losses=COSTS,
@@ -220,6 +220,13 @@ def rate_baselines(spec: ModelSpec, layout: Layout, rates: Sequence[Rate]) -> li
         )
         for place, rate in enumerate(rates)
     ]
+
+
+def _dispersion(rate: Rate, bad: int, measured: Mapping[str, float]) -> float:
+    """Rows that are worth one independent row, of a rate with so many bad rows in the reference."""
+    own = max(measured.get(rate.signal, 1.0), 1.0)
+    is_told = bad >= TOLD_ROWS or (bad == 0 and not rate.by_value)
+    return own if is_told or rate.of_signal is None else max(own, measured.get(rate.of_signal, 1.0))
 
 
 def _expected(rate: Rate, phases: dict[int, Ints]) -> dict[int, Ints]:
