@@ -53,7 +53,7 @@ class Trail:
         How many of these there are.
     """
 
-    def __init__(self, layout: Ragged, *, surrogates: int, limits: int) -> None:
+    def __init__(self, layout: Ragged, *, surrogates: int = 0, limits: int = 0) -> None:
         self._layout = layout
         self._before_limits = layout.signals + surrogates
         self._before_segments = self._before_limits + limits
@@ -61,18 +61,20 @@ class Trail:
         self._limits: State = {}
         self._before: Sequence[Evidence] = ()
 
-    def begin(self, engine: EvidenceEngine, limits: Limits, burst: float, before: Sequence[Evidence]) -> None:
+    def begin(
+        self, engine: EvidenceEngine, before: Sequence[Evidence], limits: Limits | None = None, burst: float = 1.0
+    ) -> None:
         """Keep what there is before a step.
 
         Parameters
         ----------
-        burst
-            Rows that are worth one independent row, of the losses that limits are about.
         before
             Evidence of each signal.
+        burst
+            Rows that are worth one independent row, of the losses that limits are about.
         """
         self._engine, self._before = engine.state(), before
-        self._limits = {_LIMITS: limits.state(), _BURST: burst} if limits.names else {}
+        self._limits = {_LIMITS: limits.state(), _BURST: burst} if limits is not None and limits.names else {}
 
     def told(self, signals: Sequence[tuple[int, Subject]], after: Sequence[SignalReading]) -> tuple[StepEvidence, ...]:
         """Tell of some signals, in the order given; ``after`` are the readings of the step, of all signals."""
