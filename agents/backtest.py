@@ -7,8 +7,9 @@ of the last data row that had been read when it was raised.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
@@ -23,6 +24,7 @@ from detector.segments.values import event_fields
 from detector.totals import RunningTotal
 from schemas.model_spec import ModelSpec, Seasonality
 from schemas.outbound import DriftEvent, ModelStatus
+from schemas.rules import Origin, RuleSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,12 @@ class Backtest:
     topics: Mapping[Source, str]
     every_rows: int
     first_row: int = 0
+    looked: Callable[[Backtest], None] = lambda _backtest: None
+    """Told after each fold, before its events."""
     rows: int = 0
     """Rows judged."""
+    time: float | None = None
+    """The latest event time folded in, seconds since 1970; None where the file has none."""
     _judge: ModelJudge = field(init=False)
     _totals: dict[Source, RunningTotal] = field(init=False)
     _waiting: int = field(init=False, default=0)
@@ -89,7 +95,7 @@ class Backtest:
         """Count rows, fold totals in wherever K are full, and hand on what that decides."""
         self._is_timed = self._is_timed and not np.isnan(rows.times).any()
         if not self._is_timed:
-            rows = Rows(rows.source, rows.offsets, np.zeros(len(rows)), rows.stages, rows.columns)
+            rows = replace(rows, times=np.zeros(len(rows)))
         start = 0
         while start < len(rows):
             stop = min(start + self.every_rows - self._waiting, len(rows))
@@ -101,12 +107,17 @@ class Backtest:
     def fold(self) -> Iterator[DriftEvent]:
         """Fold in what has been counted since the last time."""
         self._waiting = 0
+        decided: list[DriftEvent] = []
         for total in self._totals.values():
             event = total.to_event()
             if not self._is_timed:
                 event = event.model_copy(update={"time": None})
-            for decided in self._judge.fold(event):
-                yield decided.model_copy(update={"row": total.next_offset - 1})
+            elif event.time is not None:
+                self.time = max(event.time.timestamp(), self.time or -math.inf)
+            row = total.next_offset - 1
+            decided += [each.model_copy(update={"row": row}) for each in self._judge.fold(event)]
+        self.looked(self)
+        yield from decided
 
     def status(self) -> list[ModelStatus]:
         """Where the version stands, by stage."""
@@ -135,14 +146,18 @@ class FileBacktest:
     every_rows: int
     progress: Callable[[int], None] = lambda _next_row: None
     """Told the index of the next row, again and again."""
+    looked: Callable[[Backtest], None] = lambda _backtest: None
+    """Told whenever rows were folded in."""
     left_out: dict[str, int] = field(default_factory=dict)
     """Rows left out, by reason."""
     read: int = 0
     """Rows read, those of the reference and those left out too."""
     backtest: Backtest | None = None
+    _origins: dict[RuleSpec, frozenset[Origin]] = field(init=False)
 
     def __post_init__(self) -> None:
         spec, path = self.reader.spec, self.reader.file.path
+        self._origins = {each.rule: each.origins for each in spec.checked_rules}
         if not self.cut.is_given and spec.reference.frozen is None:
             self.cut = ReferenceCut(rows=spec.reference.rows)
             self.reader.notes.append(f"the spec has no reference yet: the first {spec.reference.rows} rows are taken")
@@ -152,6 +167,7 @@ class FileBacktest:
             self.reader.spec = spec.model_copy(update={"outcomes": None})
         if self.cut.is_given and len(self.reader.fields) < len(event_fields(spec)):
             self.reader.spec = self.reader.spec.model_copy(update={"segments": None})
+        self._leave_out_rules()
         if not self.reader.timed:
             if self.cut.until is not None:
                 raise OperatorError(f"{path} has no time column {spec.columns.time!r}: use --reference-rows")
@@ -160,6 +176,21 @@ class FileBacktest:
                     f"{path} has no time column {spec.columns.time!r}, and {spec.seasonality} seasonality needs one: "
                     "name it under `columns: time:` in the spec"
                 )
+
+    def _leave_out_rules(self) -> None:
+        """Ask no rule of a file that has not what it reads."""
+        spec, path = self.reader.spec, self.reader.file.path
+        lacking = {Origin.TIME} if not self.reader.timed else set()
+        lacking |= {Origin.PREDICTION} if not self.reader.has_answer else set()
+        lacking |= {Origin.LABEL} if not self.reader.has_labels else set()
+        kept = []
+        for rule, origins in self._origins.items():
+            if lost := sorted(lacking & origins):
+                self.reader.notes.append(f"{path} has not {' and '.join(lost)}: rule {rule.name} is not asked")
+            else:
+                kept.append(rule)
+        if len(kept) < len(spec.rules):
+            self.reader.spec = spec.model_copy(update={"rules": tuple(kept)})
 
     @property
     def judged(self) -> Backtest:
@@ -221,4 +252,4 @@ class FileBacktest:
         sources = [source for source in Source if any(carried(spec, source))]
         name = self.reader.file.path.name
         topics = {source: name if len(sources) == 1 else f"{name} ({source})" for source in sources}
-        return Backtest(spec, topics, self.every_rows, first_row)
+        return Backtest(spec, topics, self.every_rows, first_row, self.looked)

@@ -27,7 +27,6 @@ from agents.seals import seal_of
 from agents.statelog import open_record, report_damage
 from agents.tasks import end_tasks
 from detector.layout import Layout
-from detector.profile import Profile
 from detector.reference_rows import decode_reference
 from detector.state import StateError
 from schemas import codec
@@ -100,7 +99,7 @@ def _layout(spec: ModelSpec) -> Layout | None:
     if spec.reference.frozen is None:
         return None
     layout = Layout(spec)
-    Profile.decode(spec.reference.frozen.profile, layout.width, layout.segment_width)
+    layout.reference()
     for sample in spec.reference.frozen.sample or ():
         decode_reference(layout, sample)
     return layout
@@ -186,6 +185,12 @@ class Registry:
     def versions(self, model: str) -> Sequence[Registration]:
         """Return what is in force for all versions of a model."""
         return tuple(self._by_model.get(model, {}).values())
+
+    def find(self, model: str, version: str, spec_hash: str) -> ModelSpec | None:
+        """Return a spec by its hash, whether it is in force, was superseded or refused; None when it was withdrawn."""
+        known = self._versions.get((model, version))
+        offset_and_spec = None if known is None else known.specs.get(spec_hash)
+        return None if offset_and_spec is None else offset_and_spec[1]
 
     def __iter__(self) -> Iterator[Registration]:
         return iter(list(self._registrations.values()))

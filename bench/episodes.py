@@ -205,12 +205,13 @@ def generated(name: str, seed: int, rng: np.random.Generator) -> tuple[Stream, i
     """Generate a stream whose generator changes at a random place: the stream before, the onset, the rows after."""
     before, after = GENERATORS[name](seed)
     onset = int(rng.uniform(*ONSET) * ROWS)
-    first, second = _take(before, onset), _take(after, ROWS - onset)
+    first, second = take(before, onset), take(after, ROWS - onset)
     stream = Stream(name, *(np.concatenate(pair) for pair in zip(first, second, strict=True)), GENERATED_MAX_DELAY)
     return stream, onset, Tail(*second, np.arange(onset, ROWS))
 
 
-def _take(generator: Any, rows: int) -> tuple[Floats, Ints]:
+def take(generator: Any, rows: int) -> tuple[Floats, Ints]:
+    """Take rows of a generator of River's: features (n, F) and labels (n,)."""
     pairs: Iterator[tuple[dict[Any, Any], Any]] = generator.take(rows)
     x, y = zip(*((list(features.values()), int(label)) for features, label in pairs), strict=True)
     return np.array(x, dtype=np.float64), np.array(y, dtype=np.int64)

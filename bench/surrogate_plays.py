@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -10,14 +11,17 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from river import drift, tree
+from river import tree
 from scipy import special
 
 from bench.contenders import Seen
-from bench.episodes import GENERATORS, ONSET, ROWS, WARM_UP, Stream, _take, real_stream
+from bench.episodes import GENERATORS, ONSET, ROWS, WARM_UP, real_stream, take
+from bench.error_rivals import RIVALS, read_changed, read_stable
 from bench.streams import Kind, latent
 from bench.watching import PANE_ROWS, Watching, labelled_rows, plain_rows, spec_of
-from schemas.model_spec import CONCEPT, MIMIC, MULTIVARIATE, Output
+from detector.budget import budget_of
+from schemas.model_spec import CONCEPT, LABEL, MIMIC, MULTIVARIATE, Output, performance_signal
+from schemas.performance import Loss
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -31,34 +35,13 @@ QUIET_KINDS: Final = (Kind.INDEPENDENT, Kind.AUTOCORRELATED, Kind.BURSTS)
 """Of streams in which nothing changes."""
 CORRELATION: Final = 0.7
 FEATURES: Final = 6
+RISE_ROWS: Final = 500
+PERFORMANCE: Final = performance_signal(Loss.ERROR)
+OURS: Final = (CONCEPT, PERFORMANCE, LABEL)
+"""driftline's signals that look at labels."""
+SURROGATES: Final = (CONCEPT, MULTIVARIATE, MIMIC)
 
-# --------------------------------------------------------------------------------------------------- rivals on errors
-
-Detectors = Mapping[str, Sequence[tuple[str, Callable[[], Any]]]]
-
-
-def _grid(
-    make: Callable[..., Any], name: str, values: Sequence[float], **fixed: Any
-) -> list[tuple[str, Callable[[], Any]]]:
-    return [(f"{name}={value:g}", lambda value=value: make(**{name: value}, **fixed)) for value in values]
-
-
-RIVALS: Final[Detectors] = {
-    "adwin": _grid(drift.ADWIN, "delta", (0.002, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8, 1e-10)),
-    "ddm": _grid(drift.binary.DDM, "drift_threshold", (3.0, 3.5, 4.0, 5.0, 6.0, 8.0)),
-    "eddm": _grid(drift.binary.EDDM, "beta", (0.9, 0.85, 0.8, 0.7, 0.6, 0.5)),
-    "hddm_a": _grid(
-        drift.binary.HDDM_A if hasattr(drift.binary, "HDDM_A") else drift.binary.HDDMA,
-        "drift_confidence", (1e-3, 1e-4, 1e-5, 1e-6, 1e-8, 1e-10), two_sided_test=True,
-    ),
-    "hddm_w": _grid(
-        drift.binary.HDDM_W if hasattr(drift.binary, "HDDM_W") else drift.binary.HDDMW,
-        "drift_confidence", (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-10), two_sided_test=True,
-    ),
-    "page_hinkley": _grid(drift.PageHinkley, "threshold", (20.0, 50.0, 100.0, 150.0, 200.0, 300.0)),
-    "kswin": _grid(drift.KSWIN, "alpha", (0.005, 1e-4, 1e-6, 1e-8), seed=1),
-}  # fmt: skip
-"""By name: from the most sensitive setting, the default or beyond, to the least."""
+# ------------------------------------------------------------------------------------------------------- swapped labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,63 +59,81 @@ class Said:
     setting: int
     """Place in the contender's grid, 0 where it has none."""
     false_alarm: bool
-    """Before the onset, and at least 500 rows earlier than the onset's effect."""
+    """Before the onset."""
     delay: int | None
-    """Rows from the onset until the alarm, those by which labels are late among them; None: not within max_delay."""
+    """Labelled rows from the first changed one until the alarm; None: not within the stream's ``max_delay``."""
+    stable_rows: int
+    """Before the onset, in which an alarm is a false one."""
 
 
-def swaps(data: Path, name: str, seed: int, late: int, rivals: Sequence[str]) -> list[Said]:
-    """Play one shuffle of a real stream, and behind its onset every swap of two classes."""
+@dataclass(frozen=True, slots=True)
+class _Episode:
+    """One shuffle of a real stream as the production model went through it."""
+
+    stream: str
+    late: int
+    begin: int
+    """Rows of the warm-up, which are the reference."""
+    onset: int
+    max_delay: int
+    before: Seen
+    swaps: Mapping[str, Seen]
+    """Rows behind the onset, by which class became which."""
+
+    def said(self, swapped: str, contender: tuple[str, int], alarmed: bool, delay: int | None) -> Said:
+        """Put down what a contender, named with its setting, said."""
+        errors = self.before.errors[self.begin :]
+        rise = float(self.swaps[swapped].errors[:RISE_ROWS].mean() - errors.mean())
+        delay = None if delay is None or delay > self.max_delay else delay
+        return Said(self.stream, swapped, self.late, rise, *contender, alarmed, delay, len(errors))
+
+
+def _episode(data: str, name: str, seed: int, late: int) -> _Episode:
     rng = np.random.default_rng([23, seed])
-    stream = real_stream(data, name).shuffled(rng)
+    stream = real_stream(Path(data), name).shuffled(rng)
     begin, onset = int(WARM_UP * len(stream)), int(rng.uniform(*ONSET) * len(stream))
     production = LateProduction(late)
     before = production.go(stream.x[:onset], stream.y[:onset])
-    spec = spec_of(stream.x.shape[1], learning="continuous")
-    watching = Watching(spec, labelled_rows(spec, _part(before, 0, begin), 0))
-    watching.read(labelled_rows(watching.spec, _part(before, begin, onset), begin))
-    alarmed = dict(watching.first)
-    errors = before.errors[begin:].astype(int).tolist()
-    told = [(rival, place, *_tell(make(), errors)) for rival in rivals for place, (_, make) in enumerate(RIVALS[rival])]
-    classes = np.unique(stream.y)
+    rows = slice(onset, onset + stream.max_delay)
+    x, y = stream.x[rows], stream.y[rows]
+    swaps = {}
+    for was in (classes := np.unique(stream.y).tolist()):
+        becomes = next(each for each in classes if each != was)
+        swaps[f"{was} -> {becomes}"] = production.copy().go(x, np.where(y == was, becomes, y))
+    return _Episode(name, late, begin, onset, stream.max_delay, before, swaps)
+
+
+def swaps(data: str, name: str, seed: int, late: int) -> list[Said]:
+    """Let driftline watch one shuffle of a real stream, and behind its onset every swap of two classes."""
+    episode = _episode(data, name, seed, late)
+    begin, onset = episode.begin, episode.onset
+    spec = spec_of(episode.before.x.shape[1], learning="continuous")
+    watching = Watching(spec, labelled_rows(spec, _part(episode.before, 0, begin), 0))
+    watching.read(labelled_rows(watching.spec, _part(episode.before, begin, onset), begin))
     said: list[Said] = []
-    for was in classes.tolist():
-        becomes = next(each for each in classes.tolist() if each != was)
-        tail = _part_of(stream, onset, onset + stream.max_delay)
-        y = np.where(tail.y == was, becomes, tail.y)
-        after = production.copy().go(tail.x, y)
-        rise = float(after.errors[:500].mean() - before.errors[begin:].mean())
-        swapped = f"{was} -> {becomes}"
+    for swapped, after in episode.swaps.items():
         own = watching.branch()
-        own.read(labelled_rows(own.spec, after, onset))
-        for signal in (CONCEPT, "performance:error", "label"):
+        own.read(labelled_rows(own.spec, after, onset), until=frozenset(OURS))
+        for signal in OURS:
             at = own.first.get(signal)
             delay = None if at is None else at - onset
-            said.append(Said(name, swapped, late, rise, signal, 0, signal in alarmed, _within(delay, late, stream)))
-        for rival, place, false_alarm, detector in told:
-            _, delay = _tell_on(deepcopy(detector), after.errors.astype(int).tolist())
-            said.append(Said(name, swapped, late, rise, rival, place, false_alarm, _within(delay, late, stream)))
+            said.append(episode.said(swapped, (signal, 0), signal in watching.first, delay))
     return said
 
 
-def _within(delay: int | None, late: int, stream: Stream) -> int | None:
-    return None if delay is None or delay > stream.max_delay else delay + late
-
-
-def _tell(detector: Any, errors: Sequence[int]) -> tuple[bool, Any]:
-    alarmed = False
-    for wrong in errors:
-        detector.update(wrong)
-        alarmed = alarmed or detector.drift_detected
-    return alarmed, detector
-
-
-def _tell_on(detector: Any, errors: Sequence[int]) -> tuple[bool, int | None]:
-    for place, wrong in enumerate(errors, start=1):
-        detector.update(wrong)
-        if detector.drift_detected:
-            return True, place
-    return False, None
+def rivals(data: str, name: str, seed: int, late: int, names: Sequence[str]) -> list[Said]:
+    """Let River's detectors read the errors of the same rows, in every setting."""
+    episode = _episode(data, name, seed, late)
+    stable = episode.before.errors[episode.begin :].astype(int).tolist()
+    said: list[Said] = []
+    for rival in names:
+        for place, (_, make) in enumerate(RIVALS[rival]):
+            detector = make()
+            alarmed = read_stable(detector, stable)
+            for swapped, after in episode.swaps.items():
+                delay = read_changed(deepcopy(detector), after.errors.astype(int).tolist())
+                said.append(episode.said(swapped, (rival, place), alarmed, delay))
+    return said
 
 
 class LateProduction:
@@ -140,7 +141,7 @@ class LateProduction:
 
     def __init__(self, late: int) -> None:
         self._model: Any = tree.HoeffdingTreeClassifier()
-        self._late, self._waiting = late, []
+        self._late, self._waiting = late, deque[tuple[dict[int, float], int]]()
 
     def go(self, x: Floats, y: Ints) -> Seen:
         """Go through rows in order."""
@@ -151,7 +152,7 @@ class LateProduction:
             predicted[row] = label if told is None else told
             self._waiting.append((features, label))
             if len(self._waiting) > self._late:
-                self._model.learn_one(*self._waiting.pop(0))
+                self._model.learn_one(*self._waiting.popleft())
         return Seen(x, y, predicted)
 
     def copy(self) -> LateProduction:
@@ -161,10 +162,6 @@ class LateProduction:
 
 def _part(seen: Seen, start: int, stop: int) -> Seen:
     return Seen(seen.x[start:stop], seen.y[start:stop], seen.predicted[start:stop])
-
-
-def _part_of(stream: Stream, start: int, stop: int) -> Seen:
-    return Seen(stream.x[start:stop], stream.y[start:stop], stream.y[start:stop])
 
 
 # ----------------------------------------------------------------------------------------------------------- others
@@ -194,7 +191,7 @@ def generator(name: str, seed: int) -> Found:
     before, after = CHANGES[name](1_000 + seed)
     begin, onset = int(WARM_UP * ROWS), int(rng.uniform(*ONSET) * ROWS)
     production = LateProduction(0)
-    first, second = production.go(*_take(before, onset)), production.go(*_take(after, min(FOLLOWED_ROWS, ROWS - onset)))
+    first, second = production.go(*take(before, onset)), production.go(*take(after, min(FOLLOWED_ROWS, ROWS - onset)))
     spec = spec_of(first.x.shape[1], learning="continuous")
     watching = Watching(spec, labelled_rows(spec, _part(first, 0, begin), 0))
     watching.read(labelled_rows(watching.spec, _part(first, begin, onset), begin))
@@ -260,4 +257,6 @@ def _follow(part: str, watching: Watching, rows: Callable[[Watching], Any], onse
     return Found(part, alarmed, {signal: at - onset for signal, at in own.first.items()})
 
 
-SURROGATES: Final = (CONCEPT, MULTIVARIATE, MIMIC)
+def steps_of_budget() -> float:
+    """Steps of the period in which one false alarm is allowed, at the default settings."""
+    return budget_of(spec_of(FEATURES)).steps

@@ -7,209 +7,160 @@ model's errors: driftline's own ``performance:error`` and River's. Each of River
 of a grid with which no more streams alarm before the onset than with the challengers. Then River's SEA, LED and
 STAGGER change, a correlation of two features flips while every feature by itself stays as it is, a model changes
 silently, and streams in which nothing changes must stay quiet.
+
+All of it takes hours. ``--only`` plays parts; with ``--keep FILE`` each stream is written down as it ends, and the next
+run with that file plays only what is missing (remove the file after a change of the code).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from bench.episodes import FILES
+from bench.error_rivals import RIVALS, SLOW
 from bench.output import add_json_option, console_for, write_json
 from bench.surrogate_plays import (
     CHANGES,
     QUIET_KINDS,
-    RIVALS,
-    SURROGATES,
     Found,
     Said,
     flip,
     generator,
     quiet,
+    rivals,
     silent,
     swaps,
 )
-from schemas.model_spec import CONCEPT, MIMIC, MULTIVARIATE
+from bench.surrogate_report import WITHIN, delays, found_in, quiet_in, tables
 
 LATE: Final = (0, 500)
-SLOW: Final = frozenset({"kswin"})
-"""Left out unless ``--all`` is given: a quarter of a millisecond a row, for every setting."""
-SMALL_RISE: Final = 0.15
-"""Of the error: where it rises by less, the challengers may take at most half as long as the best detector."""
-HALF: Final = 0.5
-ROWS_LATER: Final = 64
-"""Elsewhere they may come so many rows after it."""
-WITHIN: Final = {"flip": (MULTIVARIATE, 1_000, 0.95), "silent": (MIMIC, 500, 0.95)}
-CHANGES_FOUND: Final = 0.9
+QUICK: Final = {"episodes": 2, "rival_episodes": 4, "generated": 1, "seeds": 5, "streams": 1, "windows": 300}
+TABLE_WIDTH: Final = 180
 
 Job = tuple[str, tuple[Any, ...]]
+"""Part, and what its function takes."""
 
 
 def jobs_of(options: argparse.Namespace) -> list[Job]:
-    """List what is to be played."""
-    rivals = tuple(name for name in RIVALS if options.all or name not in SLOW)
-    jobs: list[Job] = []
+    """List what is to be played: the first seed of everything, then the second: a run may be stopped at any."""
+    names = tuple(name for name in RIVALS if options.all or name not in SLOW)
+    jobs: list[tuple[int, Job]] = []
     if options.data is not None:
-        episodes = range(options.episodes)
-        jobs += [
-            ("swaps", (options.data, name, seed, late, rivals)) for name in FILES for late in LATE for seed in episodes
-        ]
-    jobs += [("generator", (name, seed)) for name in CHANGES for seed in range(options.generated)]
-    jobs += [(part, (seed,)) for part in WITHIN for seed in range(options.seeds)]
-    return jobs + [
-        ("quiet", (kind.value, seed, options.windows)) for kind in QUIET_KINDS for seed in range(options.streams)
-    ]
+        data = str(options.data)
+        seeds = range(max(options.episodes, options.rival_episodes))
+        episodes = [(data, name, seed, late) for seed in seeds for name in FILES for late in LATE]
+        jobs += [(each[2], ("swaps", each)) for each in episodes if each[2] < options.episodes]
+        jobs += [(each[2], ("rivals", (*each, names))) for each in episodes if each[2] < options.rival_episodes]
+    jobs += [(seed, ("generator", (name, seed))) for seed in range(options.generated) for name in CHANGES]
+    jobs += [(seed, (part, (seed,))) for seed in range(options.seeds) for part in WITHIN]
+    quiets = [(seed, kind.value) for seed in range(options.streams) for kind in QUIET_KINDS]
+    jobs += [(seed, ("quiet", (kind, seed, options.windows))) for seed, kind in quiets]
+    return [job for _, job in sorted(jobs, key=lambda each: each[0]) if job[0] in options.only]
 
 
-def play(jobs: Sequence[Job], workers: int, console: Console) -> Iterator[tuple[str, Any]]:
-    """Play them all, in any order."""
+class Kept:
+    """Results by job, written down line by line where a file is given."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._lines: dict[str, Any] = {}
+        if file is not None and file.exists():
+            for line in file.read_text(encoding="utf-8").splitlines():
+                kept = json.loads(line)
+                self._lines[kept["job"]] = kept["result"]
+
+    def __contains__(self, job: Job) -> bool:
+        return _key(job) in self._lines
+
+    def __getitem__(self, job: Job) -> list[Said] | Found:
+        result = self._lines[_key(job)]
+        if isinstance(result, list):
+            return [Said(**each) for each in result]
+        return Found(result["part"], tuple(result["alarms_before"]), result["delays"])
+
+    def add(self, job: Job, result: list[Said] | Found) -> None:
+        """Keep a result."""
+        plain = [asdict(each) for each in result] if isinstance(result, list) else asdict(result)
+        self._lines[_key(job)] = plain
+        if self._file is not None:
+            with self._file.open("a", encoding="utf-8") as out:
+                out.write(json.dumps({"job": _key(job), "result": plain}) + "\n")
+
+
+def _key(job: Job) -> str:
+    """Name a job without the folder of its data."""
+    part, arguments = job
+    return json.dumps([part, *(arguments[1:] if part in ("swaps", "rivals") else arguments)])
+
+
+def play(jobs: Sequence[Job], kept: Kept, workers: int, console: Console) -> Iterator[tuple[Job, Any]]:
+    """Play what is not kept yet; yield all results, in the order of the jobs."""
+    missing = [job for job in jobs if job not in kept]
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with (
         Progress(*columns, console=console) as progress,
         multiprocessing.get_context("spawn").Pool(workers, maxtasksperchild=16) as pool,
     ):
-        task = progress.add_task("streams", total=len(jobs))
-        for part, result in pool.imap_unordered(_play, jobs):
+        task = progress.add_task("streams", total=len(missing))
+        for job, result in pool.imap_unordered(_play, missing):
+            kept.add(job, result)
             progress.advance(task)
-            yield part, result
+    yield from ((job, kept[job]) for job in jobs)
 
 
-def _play(job: Job) -> tuple[str, Any]:
+def _play(job: Job) -> tuple[Job, Any]:
     part, arguments = job
-    return part, PARTS[part](*arguments)
+    return job, PARTS[part](*arguments)
 
 
-# ------------------------------------------------------------------------------------------------------- swapped labels
-
-
-def delays(said: Sequence[Said]) -> list[dict[str, Any]]:
-    """Compare the challengers with the best detector, by stream, lateness of labels and class swapped."""
-    rows = []
-    for (stream, late), of_stream in sorted(_grouped(said, lambda each: (each.stream, each.late)).items()):
-        chosen = calibrated(of_stream)
-        for swapped, of_swap in sorted(_grouped(of_stream, lambda each: each.swapped).items()):
-            medians = {}
-            for (contender, setting), own in _grouped(of_swap, lambda each: (each.contender, each.setting)).items():
-                if chosen.get(contender) == setting:
-                    medians[contender] = _median(own)
-            rise = float(np.median([each.rise for each in of_swap]))
-            rows.append({"stream": stream, "late": late, "swapped": swapped, "rise": round(rise, 3),
-                         "episodes": len({id(each) for each in of_swap if each.contender == CONCEPT}),
-                         **_verdict(medians, rise), "medians": medians, "settings": _names(chosen)})  # fmt: skip
-    return rows
-
-
-def calibrated(said: Sequence[Said]) -> dict[str, int]:
-    """Choose each contender's most sensitive setting with no more alarms on stable rows than the challengers'."""
-    shares = {
-        key: float(np.mean([each.false_alarm for each in own]))
-        for key, own in _grouped(said, lambda each: (each.contender, each.setting)).items()
-    }
-    allowed = shares[CONCEPT, 0]
-    chosen: dict[str, int] = {}
-    for contender, setting in sorted(shares):
-        if shares[contender, setting] <= allowed:
-            chosen.setdefault(contender, setting)
-    return chosen
-
-
-def _verdict(medians: Mapping[str, float], rise: float) -> dict[str, Any]:
-    rivals = {name: delay for name, delay in medians.items() if name not in (CONCEPT, "label")}
-    best = min(rivals, key=lambda name: rivals[name])
-    own, other = medians[CONCEPT], rivals[best]
-    asked = HALF * other if rise < SMALL_RISE else other + ROWS_LATER
-    found = bool(np.isfinite(own))
+def report_of(results: Iterator[tuple[Job, Any]], windows: int) -> dict[str, Any]:
+    """Put the results of all parts together."""
+    said: list[Said] = []
+    found: defaultdict[str, list[Found]] = defaultdict(list)
+    for (part, _), result in results:
+        if part in ("swaps", "rivals"):
+            said += result
+        else:
+            found[result.part].append(result)
     return {
-        "concept": own if found else None,
-        "best": best,
-        "best_delay": other if np.isfinite(other) else None,
-        "asked": asked if np.isfinite(asked) else None,
-        "met": found and own <= asked,
+        "swaps": delays(said),
+        "found": [found_in(part, found[part]) for part in (*CHANGES, *WITHIN) if found[part]],
+        "quiet": [quiet_in(kind.value, found[kind.value], windows) for kind in QUIET_KINDS if found[kind.value]],
     }
-
-
-def _median(said: Sequence[Said]) -> float:
-    """Median delay; infinite where most found nothing."""
-    return float(np.median([np.inf if each.delay is None else each.delay for each in said]))
-
-
-def _names(chosen: Mapping[str, int]) -> dict[str, str]:
-    return {name: RIVALS[name][place][0] for name, place in chosen.items() if name in RIVALS}
-
-
-def _grouped(said: Sequence[Said], key: Callable[[Said], Any]) -> dict[Any, list[Said]]:
-    groups: defaultdict[Any, list[Said]] = defaultdict(list)
-    for each in said:
-        groups[key(each)].append(each)
-    return groups
-
-
-# --------------------------------------------------------------------------------------------------------------- others
-
-
-def found_in(part: str, found: Sequence[Found]) -> dict[str, Any]:
-    """Say how often a change was found, how soon, and what else spoke."""
-    signal, within, share = WITHIN.get(part, (CONCEPT, 2_000, CHANGES_FOUND))
-    own = [each.delays[signal] for each in found if each.delays.get(signal, within + 1) <= within]
-    features = sum(any(name.startswith("feature:") for name in each.delays) for each in found)
-    return {
-        "part": part,
-        "signal": signal,
-        "streams": len(found),
-        "within": within,
-        "found": round(len(own) / len(found), 3),
-        "delay_median": float(np.median(own)) if own else None,
-        "false_alarms": sum(signal in each.alarms_before for each in found),
-        "found_by_any": sum(any(at <= within for at in each.delays.values()) for each in found),
-        "features_alarmed": features,
-        "met": len(own) >= share * len(found) and (part != "flip" or features == 0),
-    }
-
-
-def quiet_in(kind: str, found: Sequence[Found], windows: int) -> dict[str, Any]:
-    """Count the streams without a change in which a surrogate spoke."""
-    spoke = {signal: sum(signal in each.alarms_before for each in found) for signal in SURROGATES}
-    return {"kind": kind, "streams": len(found), "windows": windows, **spoke, "met": not any(spoke.values())}
-
-
-def tables(report: Mapping[str, Any]) -> Iterator[Table]:
-    """Lay it out for people."""
-    keys = {
-        "swaps": ("stream", "late", "swapped", "episodes", "rise", "concept", "best", "best_delay", "asked", "met"),
-        "found": ("part", "signal", "streams", "within", "found", "delay_median", "false_alarms", "found_by_any",
-                  "features_alarmed", "met"),
-        "quiet": ("kind", "streams", "windows", *SURROGATES, "met"),
-    }  # fmt: skip
-    titles = {
-        "swaps": "Swapped labels: median rows until found, challengers and the best detector of errors",
-        "found": "Changes found",
-        "quiet": "Nothing changes: streams in which a surrogate spoke",
-    }
-    for part, names in keys.items():
-        if report[part]:
-            table = Table(*(name.replace("_", " ") for name in names), title=titles[part])
-            for row in report[part]:
-                table.add_row(*("-" if row[name] is None else str(row[name]) for name in names))
-            yield table
 
 
 def main() -> None:
     """Run from the command line."""
+    options = _options()
+    console = console_for(options.json, TABLE_WIDTH)
+    report = report_of(play(jobs_of(options), Kept(options.keep), options.workers, console), options.windows)
+    for table in tables(report):
+        console.print(table)
+    write_json(report, options.json)
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.surrogates", description=__doc__.split("\n\n")[0])
     parser.add_argument("--data", type=Path, help="folder with elec.csv.gz and weather.csv.gz; without it, no swaps")
-    parser.add_argument("--quick", action="store_true", help="a fifth of everything")
+    parser.add_argument("--only", nargs="+", metavar="PART", choices=list(PARTS), default=list(PARTS),
+                        help=f"play these parts: {', '.join(PARTS)}")  # fmt: skip
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="write results down, and play only what it lacks")
+    parser.add_argument("--quick", action="store_true", help="a few streams of each: some minutes")
     parser.add_argument("--all", action="store_true", help="KSWIN among the rivals: slow")
     parser.add_argument("--episodes", type=int, default=20, help="shuffles of each real stream (default 20)")
+    parser.add_argument("--rival-episodes", type=int, default=20,
+                        help="of these for River's detectors: they are calibrated on them (default 20)")  # fmt: skip
     parser.add_argument("--generated", type=int, default=20, help="seeds of each generator (default 20)")
     parser.add_argument("--seeds", type=int, default=50, help="seeds of each label-free change (default 50)")
     parser.add_argument("--streams", type=int, default=20, help="quiet streams of each kind (default 20)")
@@ -218,26 +169,13 @@ def main() -> None:
     add_json_option(parser)
     options = parser.parse_args()
     if options.quick:
-        for name in ("episodes", "generated", "seeds", "streams", "windows"):
-            setattr(options, name, max(getattr(options, name) // 5, 1))
-    console = console_for(options.json)
-    results: defaultdict[str, list[Any]] = defaultdict(list)
-    for part, result in play(jobs_of(options), options.workers, console):
-        results[part if part == "swaps" else result.part].extend(result if part == "swaps" else [result])
-    report = {
-        "swaps": delays(results["swaps"]),
-        "found": [found_in(part, results[part]) for part in (*CHANGES, *WITHIN) if results[part]],
-        "quiet": [
-            quiet_in(kind.value, results[kind.value], options.windows) for kind in QUIET_KINDS if results[kind.value]
-        ],
-    }
-    for table in tables(report):
-        console.print(table)
-    write_json(report, options.json)
+        vars(options).update(QUICK)
+    return options
 
 
 PARTS: Final[Mapping[str, Callable[..., Any]]] = {
     "swaps": swaps,
+    "rivals": rivals,
     "generator": generator,
     "flip": flip,
     "silent": silent,

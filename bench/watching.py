@@ -91,8 +91,11 @@ class Watching:
         self.judge = ModelJudge(self.spec)
         self.totals = {source: RunningTotal(layout, source.value, 0) for source in sources}
 
-    def read(self, rows: Rows) -> None:
-        """Judge full panes of rows; what does not fill one is left out."""
+    def read(self, rows: Rows, *, until: frozenset[str] | None = None) -> None:
+        """Judge full panes of rows; what does not fill one is left out.
+
+        It ends as soon as all of ``until`` have had a tier, if that is given.
+        """
         for start in range(0, len(rows) - PANE_ROWS + 1, PANE_ROWS):
             pane = rows.slice(start, start + PANE_ROWS)
             behind = int(pane.offsets[-1]) + 1
@@ -102,6 +105,8 @@ class Watching:
                 # Without times: steps are then cut by rows alone, as in a backtest of a file without them.
                 self.judge.fold(total.to_event().model_copy(update={"time": None}))
             self._note(behind)
+            if until is not None and until <= self.first.keys():
+                return
 
     def _note(self, behind: int) -> None:
         for status in self.judge.status():

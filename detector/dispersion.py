@@ -42,6 +42,7 @@ def overdispersion(
     ordered: bool,
     phases: NDArray[np.int64] | None = None,
     trending: bool = False,
+    worth: Floats | None = None,
 ) -> float:
     """Measure phi, at least 1, on the rows of a reference in their own order.
 
@@ -64,11 +65,13 @@ def overdispersion(
         Whether a slow change within the reference is no burst either, as in the losses of a model that is still
         learning: then neighbouring blocks are compared with each other (von Neumann 1941), not with the mean, and
         chance is ``3 sqrt(3 / (M - 1))``.
+    worth : (width,), optional
+        What a row of each bin is worth, where only the mean of that matters: then it is the one direction.
     """
     season = np.zeros(len(bins), dtype=np.int64) if phases is None else np.unique(phases, return_inverse=True)[1]
     if len(bins) < MIN_BLOCKS * BLOCK_ROWS[0]:
         return 1.0
-    directions = _directions(np.bincount(bins, minlength=width), ordered)
+    directions = _directions(np.bincount(bins, minlength=width), ordered) if worth is None else worth[:, None]
     by_phase = _tally(season, bins, int(season.max()) + 1, width)
     phase_rows = by_phase.sum(axis=1, keepdims=True)
     phase_means = by_phase @ directions / np.maximum(phase_rows, 1)
@@ -124,16 +127,23 @@ class LiveDispersion:
     neighbours share a block).
     """
 
-    def __init__(self, layout: Ragged, shares: Floats, ordered: NDArray[np.bool_]) -> None:
-        """Take the whole reference's ``shares`` (T,) and which signals are ``ordered`` (S,)."""
+    def __init__(
+        self, layout: Ragged, shares: Floats, ordered: NDArray[np.bool_], *, worth: Floats | None = None
+    ) -> None:
+        """Take the whole reference's ``shares`` (T,) and which signals are ``ordered`` (S,).
+
+        ``worth`` (T,) is as for `overdispersion`.
+        """
         self._layout = layout
         total = layout.spread(layout.sum(shares))
         below = np.cumsum(shares) - np.repeat(np.cumsum(shares)[layout.starts] - shares[layout.starts], layout.sizes)
         self._shares = shares
-        self._ranks: Floats = (2 * below - shares) / total - 1
+        self._ranks: Floats = (2 * below - shares) / total - 1 if worth is None else worth
         self._squares = self._ranks**2
         # A direction that is rare, never moves or means nothing gets no weight: its differences count as nothing.
         means_something = np.concatenate([shares >= MIN_SHARE, ordered, ordered])
+        if worth is not None:
+            means_something = np.repeat([False, True, False], [layout.bins, layout.signals, layout.signals])
         self._row_variance = self._variance(shares)
         self._weight = (means_something & (self._row_variance > 1e-9)).astype(np.float64)
         frequent = (1 - shares) * self._weight[: layout.bins]

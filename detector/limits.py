@@ -230,6 +230,10 @@ class Limits:
             for each in self.readings()
         ]
 
+    def evidence(self) -> list[tuple[float, float, float]]:
+        """Evidence of each limit as it stands now, in nats: the same for all tiers."""
+        return [(each.evidence,) * 3 for each in self._read()]
+
     def statuses(self) -> tuple[SignalStatus, ...]:
         """Where the limits stand, for people."""
         return tuple(

@@ -1,4 +1,4 @@
-"""What people and pipelines subscribe to: drift events, retrain requests, model status, dead letters.
+"""What people and pipelines subscribe to: drift events, model status, dead letters (``responses.py`` has what follows).
 
 Bodies are flat JSON with stable paths. Delivery is at least once; ``id`` is derived from the content, so that a repeat
 is recognised by it, and ``dedup_key`` groups what belongs to one incident.
@@ -13,25 +13,15 @@ from pydantic import AwareDatetime, Field
 
 from schemas.base import Outbound
 from schemas.detectors import DetectorName
+from schemas.lineage import StepEvidence
 from schemas.model_spec import OffsetRange, Stage
 from schemas.performance import Metric
+from schemas.tiers import Family as Family  # noqa: PLC0414 - part of the events: importable from here too
+from schemas.tiers import Response as Response  # noqa: PLC0414
+from schemas.tiers import Tier as Tier  # noqa: PLC0414
 
 BEYOND_LIMIT = "beyond_limit"
 """The score of a limit: how far the metric is beyond it."""
-
-
-class Tier(StrEnum):
-    """How bad: decided from score and evidence together. Ordered by ``rank``."""
-
-    NONE = "none"
-    MINOR = "minor"
-    MODERATE = "moderate"
-    SIGNIFICANT = "significant"
-
-    @property
-    def rank(self) -> int:
-        """0 for none to 3 for significant."""
-        return tuple(Tier).index(self)
 
 
 class Severity(StrEnum):
@@ -43,15 +33,6 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
-class Response(StrEnum):
-    """What follows a tier."""
-
-    NONE = "none"
-    INVESTIGATE = "investigate"
-    ENHANCED_MONITORING = "enhanced_monitoring"
-    RETRAIN = "retrain"
-
-
 class Change(StrEnum):
     """What happened to the incident."""
 
@@ -61,6 +42,8 @@ class Change(StrEnum):
     """Another signal joined, the tier is the same."""
     EASED = "eased"
     RESOLVED = "resolved"
+    REOPENED = "reopened"
+    """It is back within the time that the policy gives, under the same id."""
 
 
 class IncidentStatus(StrEnum):
@@ -70,22 +53,17 @@ class IncidentStatus(StrEnum):
     RESOLVED = "resolved"
 
 
-class Family(StrEnum):
-    """What an incident is about; a model version and stage has at most one open incident of each."""
-
-    DRIFT = "drift"
-    QUALITY = "quality"
-    SERVICE = "service"
-    BUSINESS = "business"
-
-
 class DriftKind(StrEnum):
-    """Which of the three drifts a signal shows."""
+    """Which of the three drifts a signal shows, or that it shows none of them but a fault."""
 
     DATA = "data"
     PREDICTION = "prediction"
     PERFORMANCE = "performance"
     CONCEPT = "concept"
+    QUALITY = "quality"
+    """No drift: the data is at fault."""
+    SERVICE = "service"
+    """No drift: the service is."""
 
 
 class BinChange(Outbound):
@@ -111,6 +89,14 @@ class NextTier(Outbound):
     """Which of the two keys is missing."""
 
 
+class RecordAddress(Outbound):
+    """Where a record lies."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
 class SignalVerdict(Outbound):
     """One signal of an incident: how large its change is, how sure, and where."""
 
@@ -122,7 +108,7 @@ class SignalVerdict(Outbound):
     score: float
     """Effect size in ``score_name``'s unit, small-sample bias removed."""
     score_name: str = "psi"
-    """``psi``; of a loss ``increase``, or ``relative_increase`` in units of the reference's mean; of a limit
+    """``psi``; of a rate or a loss ``increase``, or ``relative_increase`` in units of the reference's mean; of a limit
     ``beyond_limit``, in the metric's unit. Of ``concept``: by how much challengers gained on the model, in the loss's
     unit; of ``mimic``: by how much more often (or further) it was wrong about the model; of ``multivariate``
     ``auc_excess``: the domain classifier's AUC less 0.5."""
@@ -150,6 +136,8 @@ class SignalVerdict(Outbound):
     detector: DetectorName | None = None
     """The detector of River's that speaks for the signal, where the spec chose one: ``evidence`` is then ``threshold``
     while its alarm counts and 0 otherwise, and no false-alarm budget is kept."""
+    examples: tuple[RecordAddress, ...] = ()
+    """Of a rule: some of the last records that broke it."""
 
     @property
     def name(self) -> str:
@@ -267,6 +255,13 @@ class Lineage(Outbound):
     """All rows folded in so far, by partition: from the start of the totals to the last step."""
     steps: tuple[Step, ...]
     """The last steps, newest last (bounded)."""
+    reference_hash: str | None = None
+    """SHA-256 of the reference that was compared with; events of 0.1.0 have none."""
+    evidence: tuple[StepEvidence, ...] = ()
+    """What the last of the steps did to the evidence of the incident's signals, in their order."""
+    seeds: dict[str, int] = Field(default_factory=dict)
+    """Seeds of random generators, by what draws. Rows for surrogate models are drawn by a hash of topic, partition and
+    offset, which needs none."""
 
 
 class DriftEvent(Outbound):
@@ -281,6 +276,10 @@ class DriftEvent(Outbound):
     stage: Stage = Stage.PRODUCTION
     family: Family = Family.DRIFT
     owner: str | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    """For routing, from the spec's policy."""
+    runbook: str | None = None
+    """Likewise: a link for whoever looks."""
     incident_id: str
     dedup_key: str
     """The incident's id: pass it to paging systems."""
@@ -325,33 +324,6 @@ class TrainingRange(Outbound):
     since: AwareDatetime | None
     until: AwareDatetime | None
     offsets: tuple[OffsetRange, ...]
-
-
-class RetrainRequest(Outbound):
-    """Asks a pipeline to train a new version."""
-
-    id: str
-    dedup_key: str
-    """One request for one incident: the same key, the same request."""
-    model: str
-    version: str
-    stage: Stage
-    owner: str | None = None
-    reason: str
-    """One sentence for people."""
-    trigger: str = "incident"
-    urgency: Urgency
-    tier: Tier
-    incident_id: str
-    event_id: str
-    """The drift event that asked."""
-    time: AwareDatetime
-    """Event time of the drift event."""
-    cooldown_until: AwareDatetime
-    """By event time: no further request for this model before."""
-    signals: tuple[str, ...]
-    training_range: TrainingRange
-    lineage: Lineage
 
 
 class ModelState(StrEnum):
@@ -439,6 +411,42 @@ class LabelStatus(Outbound):
     lag_p99_s: float | None
 
 
+class RuleStatus(Outbound):
+    """What became of a rule, over all rows counted."""
+
+    name: str
+    expression: str
+    broken: int
+    """Rows that break it."""
+    kept: int
+    open: int
+    """Rows of which nothing can be said: a value that it needs is missing or invalid."""
+    examples: tuple[RecordAddress, ...] = ()
+    """Some of the last records that broke it."""
+
+
+class ServiceStatus(Outbound):
+    """How the service answered recent requests, half of their weight on the last 2,048."""
+
+    latency_p50_ms: float | None
+    """Milliseconds that half of the answers did not exceed, to about 19 %; null where no latency came."""
+    latency_p95_ms: float | None
+    latency_p99_ms: float | None
+    errors: float | None
+    """Share of the requests that ended with an error; null where no status came."""
+    timeouts: float | None
+
+
+class OpenIncident(Outbound):
+    """An incident that is on."""
+
+    family: Family
+    id: str
+    tier: Tier
+    opened_at: AwareDatetime | None
+    """Event time; null only in a backtest of a file without times."""
+
+
 class ModelStatus(Outbound):
     """Where a model version stands in one stage; compacted by (model, version, stage)."""
 
@@ -456,11 +464,17 @@ class ModelStatus(Outbound):
     time: AwareDatetime | None
     """Event time of the newest row."""
     tier: Tier = Tier.NONE
+    """The highest of the open incidents'."""
     incident_id: str | None = None
+    """Of the incident with that tier."""
+    incidents: tuple[OpenIncident, ...] = ()
+    """All that are open, at most one of each family, worst first."""
     signals: tuple[SignalStatus, ...] = ()
     segments: tuple[SegmentStatus, ...] = ()
     labels: LabelStatus | None = None
     """None where no labels are read."""
+    rules: tuple[RuleStatus, ...] = ()
+    """In the order of the spec."""
     offsets: tuple[OffsetRange, ...] = ()
     uncounted: tuple[OffsetRange, ...] = ()
     """Offsets that retention removed before they could be counted."""
@@ -468,6 +482,8 @@ class ModelStatus(Outbound):
     """Values not of their feature's type, by feature."""
     performance: tuple[MetricStatus, ...] = ()
     """Metrics, where labels are read: as they came true, and as they are expected."""
+    service: ServiceStatus | None = None
+    """Where the spec asks for it."""
     note: str | None = None
     """What a person should know, such as a refused second spec."""
 
@@ -485,6 +501,8 @@ class DeadLetterReason(StrEnum):
     INVALID_JSON = "invalid_json"
     INVALID_EVENT = "invalid_event"
     INVALID_TIME = "invalid_time"
+    INVALID_VALUE = "invalid_value"
+    """Where the spec says that a row with such a value must go; of an event of many rows the others are counted."""
     UNKNOWN_STAGE = "unknown_stage"
     PROCESSING_ERROR = "processing_error"
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import typer
 
-from agents.cli import backtest, broker, demo, models, schemas, topics, watch, worker
+from agents.cli import backtest, broker, demo, models, replay, schemas, topics, watch, worker
 from agents.errors import DeliveryError, OperatorError
 
 EXIT_TROUBLE: Final = 1
@@ -39,6 +39,7 @@ app.command("broker")(broker.broker)
 app.add_typer(topics.app, name="topics")
 app.add_typer(models.app, name="models")
 app.command("backtest")(backtest.backtest)
+app.command("replay")(replay.replay)
 app.command("watch")(watch.watch)
 app.add_typer(schemas.app, name="schemas")
 

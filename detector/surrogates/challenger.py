@@ -19,8 +19,8 @@ reactive one, and an e-detector (`rising`) in the place of their count.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +32,10 @@ from detector.reference import reference_vectors
 from detector.reference_rows import decode_reference
 from detector.surrogates.basis import Basis
 from detector.surrogates.blocks import Blocks
-from detector.surrogates.ridge import Ridge
+from detector.surrogates.learners import learners, targets
+from detector.surrogates.loss_record import LossRecord
 from detector.surrogates.rising import Asked, RisingMeans
 from detector.surrogates.surrogate import Natural
-from detector.surrogates.trees import KeptTree
 from schemas.model_spec import CONCEPT, LABEL, ModelSpec, NumberBins, performance_signal
 from schemas.performance import Loss
 
@@ -49,78 +49,10 @@ SKIPPED_ROWS: Final = 1_024
 """Labelled rows of the stream before them, so that challengers know by then as much as they ever will."""
 LARGEST_LOSS: Final = 4.0
 """Differences of absolute errors beyond so many of the reference's mean one count as that."""
-CHECK_HALF_LIFE: Final = 128.0
-"""Of what the diagnosis compares, in labelled rows: the loss, the features, and a model of recent labels."""
 SURPRISING: Final = 2.0
 """Standard errors by which the loss differs from what the features foretell, where the inputs have changed too."""
 TOLERATED: Final = 0.5
 """Share of a tier's rise that its null holds, as of other losses (`detector.losses`)."""
-
-
-class Learner(Protocol):
-    """One challenger."""
-
-    name: str
-
-    def predict(self, z: Floats, codes: Floats) -> Floats:
-        """Foretell classes (their numbers) or numbers, (n,)."""
-
-    def learn(self, z: Floats, codes: Floats, target: Floats) -> None:
-        """Learn a block."""
-
-    def state(self) -> dict[str, Any]:
-        """Return what `restore` takes."""
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from a saved state."""
-
-
-class LinearLearner:
-    """A ridge regression; of classes on indicators, the largest of which is the answer."""
-
-    def __init__(self, name: str, columns: int, classes: int, half_life: float) -> None:
-        self.name, self.classes = name, classes
-        self.ridge = Ridge(columns, max(classes, 1), half_life)
-
-    def predict(self, z: Floats, codes: Floats) -> Floats:
-        """Foretell."""
-        return answer(self.ridge.predict(z), self.classes)
-
-    def learn(self, z: Floats, codes: Floats, target: Floats) -> None:
-        """Learn."""
-        self.ridge.learn(z, targets(target, self.classes))
-
-    def state(self) -> dict[str, Any]:
-        """Return what `restore` takes."""
-        return self.ridge.state()
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from a saved state."""
-        self.ridge.restore(state)
-
-
-class TreeLearner:
-    """A Hoeffding tree of River's."""
-
-    def __init__(self, name: str, features: int, classes: int, memory: int) -> None:
-        self.name = name
-        self._tree = KeptTree(features, memory, classes=classes)
-
-    def predict(self, z: Floats, codes: Floats) -> Floats:
-        """Foretell."""
-        return self._tree.predict(codes)
-
-    def learn(self, z: Floats, codes: Floats, target: Floats) -> None:
-        """Learn."""
-        self._tree.learn(codes, target)
-
-    def state(self) -> dict[str, Any]:
-        """Return what `restore` takes."""
-        return self._tree.state()
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from a saved state."""
-        self._tree.restore(state)
 
 
 class Challenger:
@@ -157,12 +89,7 @@ class Challenger:
         span = 2.0 if self.classes else 2.0 * LARGEST_LOSS
         self.natural = Natural("gap", span, -span / 2)
         columns, features = len(basis), len(basis.features)
-        self._learners: Sequence[Learner] = (
-            LinearLearner("constant, 24 rows", 1, self.classes, 24),
-            LinearLearner("linear, 32 rows", basis.linear, self.classes, 32),
-            LinearLearner("quadratic, 512 rows", columns, self.classes, 512),
-            TreeLearner("tree, 256 rows", features, self.classes, 256),
-        )
+        self._learners = learners(columns, basis.linear, features, self.classes)
         tolerated = (TOLERATED * tiers.minor, TOLERATED * tiers.moderate, TOLERATED * tiers.significant)
         asked = Asked(
             self.thresholds,
@@ -175,15 +102,7 @@ class Challenger:
         )
         self.means = RisingMeans(2 * len(self._learners), asked)
         self._blocks = Blocks(columns + features + 2, BLOCK)
-        self.calm = Ridge(columns, max(self.classes, 1) + 1)
-        """What the calm stretch teaches: the labels, and in the last output the production model's loss."""
-        self.lately = Ridge(columns, max(self.classes, 1), CHECK_HALF_LIFE)
-        """What recent labels teach."""
-        self.recent = np.zeros(columns + 4)
-        """Decayed sums over labelled rows: the basis, the production model's loss and its square, the weights and
-        theirs."""
-        self.calm_loss = np.zeros(2)
-        """Sum of the production model's loss in the calm stretch, and rows."""
+        self.record = LossRecord(columns, max(self.classes, 1))
         self._begun = False
         self.withholds = False
 
@@ -233,14 +152,11 @@ class Challenger:
         self.withholds = inputs_drift and not self._is_surprised()
 
     def _is_surprised(self) -> bool:
-        *sums, loss, square, weight, squares = self.recent.tolist()
-        rows = weight**2 / max(squares, 1e-300)
-        if rows < 1 or self.calm_loss[1] < 1:
+        losses = self.record.compare()
+        if losses is None:
             return False
-        mean = loss / weight
-        variance = max(square / weight - mean**2, 1e-6) * (1 / rows + 1 / float(self.calm_loss[1]))
-        expected = float(np.array(sums) / weight @ self.calm.weights()[:, -1])
-        return abs(mean - expected) > SURPRISING * float(np.sqrt(variance * self.means.phi().max()))
+        error = losses.error * float(np.sqrt(self.means.phi().max()))
+        return abs(losses.realised - losses.expected) > SURPRISING * error
 
     def _begin(self) -> None:
         """Go through the reference's labelled rows before the first of the stream.
@@ -267,16 +183,12 @@ class Challenger:
         gaps = (1 + np.clip(loss / self._unit - own, -1, 1)) / 2
         x = np.concatenate([gaps, 1 - np.minimum(own, 1)])
         if not self.means.calm and calm is not False:
-            self.calm.learn(z, np.column_stack([targets(target, self.classes), loss]))
-            self.calm_loss = self.calm_loss + np.array([loss.sum(), len(loss)])
+            self.record.learn_calm(z, targets(target, self.classes), loss)
         if calm:
             self.means.take_calm(x)
         elif calm is None:
             self.means.take(x)
-            self.lately.learn(z, targets(target, self.classes))
-            keep = 0.5 ** (len(z) / CHECK_HALF_LIFE)
-            weights = np.array([*[keep] * (len(self.recent) - 1), keep**2])
-            self.recent = self.recent * weights + [*z.sum(axis=0), loss.sum(), (loss**2).sum(), len(z), len(z)]
+            self.record.learn(z, targets(target, self.classes), loss)
         for each in self._learners:
             each.learn(z, codes, target)
 
@@ -298,10 +210,7 @@ class Challenger:
             "learners": [each.state() for each in self._learners],
             "means": self.means.state(),
             "blocks": self._blocks.state(),
-            "calm": self.calm.state(),
-            "lately": self.lately.state(),
-            "calm_loss": self.calm_loss.copy(),
-            "recent": self.recent.copy(),
+            "record": self.record.state(),
             "begun": self._begun,
             "withholds": self.withholds,
         }
@@ -312,9 +221,8 @@ class Challenger:
             each.restore(saved)
         self.means.restore(state["means"])
         self._blocks.restore(state["blocks"])
-        self.calm.restore(state["calm"])
-        self.lately.restore(state["lately"])
-        self.calm_loss, self.recent, self._begun = state["calm_loss"].copy(), state["recent"].copy(), state["begun"]
+        self.record.restore(state["record"])
+        self._begun = state["begun"]
         self.withholds = state["withholds"]
 
 
@@ -325,18 +233,6 @@ def labelled_reference(layout: Layout) -> Floats:
         if LABEL in sample.signals:
             return decode_reference(layout, sample)
     return np.empty((0, len(layout.signals)))
-
-
-def targets(target: Floats, classes: int) -> Floats:
-    """Write targets as outputs, (n, C): indicators of classes, or the number itself."""
-    if not classes:
-        return target[:, None]
-    return np.asarray(np.eye(classes)[target.astype(np.int64)])
-
-
-def answer(outputs: Floats, classes: int) -> Floats:
-    """Read outputs (n, C) as what is foretold, (n,)."""
-    return outputs.argmax(axis=1).astype(np.float64) if classes else outputs[:, 0]
 
 
 def _whole(spec: ModelSpec, layout: Layout) -> NDArray[np.int64]:

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from detector.explain import kind_of
 from detector.layout import Layout
 from detector.readings import SignalReading
-from detector.surrogates.challenger import Challenger, answer
+from detector.surrogates.challenger import Challenger
 from detector.surrogates.domain import Domain
+from detector.surrogates.learners import answer
 from detector.surrogates.mimic import Mimic
 from detector.surrogates.surrogate import Surrogate
 from schemas.model_spec import CONCEPT, LABEL, MIMIC, MULTIVARIATE, ModelSpec, feature_signal
@@ -61,13 +62,10 @@ def diagnose(
 
 def loss_check(challenger: Challenger) -> LossCheck | None:
     """Compare the loss that was realised with the one that the features foretell; None without enough labelled rows."""
-    *sums, loss, _, weight, squares = challenger.recent.tolist()
-    calm_loss, calm_rows = challenger.calm_loss.tolist()
-    rows = weight**2 / max(squares, 1e-300)
-    if rows < LEAST_ROWS or calm_rows < LEAST_ROWS:
+    losses = challenger.record.compare()
+    if losses is None or min(losses.rows, losses.calm_rows) < LEAST_ROWS:
         return None
-    before, realised = calm_loss / calm_rows, loss / weight
-    expected = float(np.array(sums) / weight @ challenger.calm.weights()[:, -1])
+    before, realised, expected = losses.before, losses.realised, losses.expected
     rise = realised - before
     is_rise = rise > RISE * (1.0 if challenger.classes else max(before, 1e-9))
     explained = min(max((expected - before) / rise, 0.0), 1.0) if is_rise else None
@@ -76,7 +74,7 @@ def loss_check(challenger: Challenger) -> LossCheck | None:
         realised=round(challenger.in_unit(realised), 6),
         expected=round(challenger.in_unit(expected), 6),
         explained=None if explained is None else round(explained, 3),
-        rows=round(rows, 1),
+        rows=round(losses.rows, 1),
     )
 
 
@@ -85,10 +83,9 @@ def reverse_check(challenger: Challenger) -> ReverseCheck | None:
     z, _, target, _ = challenger.split(challenger.reference())
     if len(z) < LEAST_ROWS:
         return None
-    outputs = (z @ challenger.calm.weights()[:, :-1], challenger.lately.predict(z))
     old, new = (
         challenger.in_unit(float(challenger.losses(answer(each, challenger.classes), target).mean()))
-        for each in outputs
+        for each in challenger.record.labels(z)
     )
     return ReverseCheck(reference=round(old, 6), recent=round(new, 6))
 

@@ -22,8 +22,9 @@ from detector.layout import Layout
 from detector.reference_rows import RUN, decode_reference
 from detector.surrogates.basis import Basis
 from detector.surrogates.blocks import Blocks
+from detector.surrogates.calm import CONFIDENCE
 from detector.surrogates.ridge import Ridge
-from detector.surrogates.rising import CONFIDENCE, Asked, RisingMeans
+from detector.surrogates.rising import Asked, RisingMeans
 from detector.surrogates.surrogate import BLOCK, Natural
 from schemas.model_spec import LABEL, MULTIVARIATE, ModelSpec, ReferenceRows, feature_signal
 

@@ -24,7 +24,7 @@ from detector.reference import reference_vectors
 from detector.reference_rows import decode_reference
 from detector.surrogates.basis import Basis, rank_of
 from detector.surrogates.blocks import Blocks
-from detector.surrogates.challenger import answer, targets
+from detector.surrogates.learners import answer, targets
 from detector.surrogates.ridge import Ridge
 from detector.surrogates.rising import Asked, RisingMeans
 from detector.surrogates.surrogate import BLOCK, Natural

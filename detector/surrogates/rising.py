@@ -21,10 +21,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.dispersion import MIN_BLOCKS, LiveDispersion, overdispersion
+from detector.dispersion import MIN_BLOCKS, LiveDispersion
 from detector.ragged import Ragged
 from detector.readings import TIERS
 from detector.sequential import FADE_ROWS
+from detector.surrogates.calm import LEVELS, WORTH, CalmStretch, levels_of
 
 Floats = NDArray[np.float64]
 
@@ -32,17 +33,13 @@ FRACTIONS: Final = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 0.95)
 """Grid of lambda: the share of what there is that is put on a rise."""
 HALF_LIFE: Final = 128
 """Of the means behind the score, in rows."""
-CONFIDENCE: Final = 2.33
-"""Standard errors of the calm mean that its null holds on top of it: 99 %."""
 CONFIRMED: Final = 12.0
 """All streams together are believed up to so many nats more than those that are not merely supporting."""
 SUPPORTING_SPAN: Final = 0.4
-LOWERING_ROWS: Final = 2_048
-LOWERING_CONFIDENCE: Final = 3.0
-"""Standard errors of the mean of so many rows, on top of which it takes the calm mean's place if that is higher."""
-LEVELS: Final = 5
-"""Bins of x in which bursts are measured."""
+STAKES: Final = 4
+"""Blocks of a step that begin with a fresh stake; the step's end gets what they left."""
 _LOG_LAMBDAS: Final = float(np.log(len(FRACTIONS)))
+_LOG_STAKE: Final = -float(np.log(STAKES))
 _LAMBDAS: Final = np.array(FRACTIONS)[None, None, :, None]
 
 
@@ -94,73 +91,46 @@ class RisingMeans:
         """So many streams, the first, speak for themselves."""
         self._span: Floats = np.full(streams, asked.span)
         self._span[self.speaking :] = SUPPORTING_SPAN
-        self._calm: Floats | None = np.empty((streams, 0))
-        """The stretch that is being collected, (K, n); None once it is measured."""
-        self._skipped = 0
-        self.mean, self._error, self._phi = np.full(streams, 0.5), np.zeros(streams), np.ones(streams)
-        self._shares = np.full((streams, LEVELS), 1 / LEVELS)
+        self._calm = CalmStretch(streams, asked.calm_rows, asked.skipped_rows, learning=asked.lowers)
         self._log_m = np.full((TIERS, streams, len(FRACTIONS)), -np.inf)
         self._recent = np.zeros((4, streams))
         """Decayed sums of weights, squared weights, x and x squared."""
-        self._window = np.zeros((3, streams))
-        """Rows, sums and squares since the calm mean was last compared with later rows."""
         self._step_counts = np.zeros((streams, LEVELS))
-        self._step_bets = np.zeros((TIERS, streams, len(FRACTIONS)))
+        self._staked = 0
+        """Blocks of the step so far that began with a fresh stake."""
         self._live = self._make_live()
 
     @property
     def calm(self) -> bool:
         """Whether the calm stretch was measured."""
-        return self._calm is None
+        return self._calm.over
 
     @property
     def collected(self) -> int:
         """Rows of the calm stretch so far."""
-        return self._asked.calm_rows if self._calm is None else self._calm.shape[1]
+        return self._calm.collected
+
+    @property
+    def mean(self) -> Floats:
+        """The calm mean, (K,)."""
+        return self._calm.mean
 
     def take(self, x: Floats) -> None:
         """Take the numbers of some rows, (K, n): for the calm stretch as long as it lasts, then for the step."""
-        if self._calm is not None:
-            skip = min(self._asked.skipped_rows - self._skipped, x.shape[1])
-            self._skipped += skip
-            x = x[:, skip:]
-            wanted = max(self._asked.calm_rows - self._calm.shape[1], 0)
-            self._calm, x = np.concatenate([self._calm, x[:, :wanted]], axis=1), x[:, wanted:]
-            if self._calm.shape[1] < self._asked.calm_rows:
-                return
-            self.settle()
-        if x.shape[1]:
+        if not self._calm.over:
+            x = self._calm.take(x)
+            self._live = self._make_live()
+        if self._calm.over and x.shape[1]:
             self._count(x)
 
     def take_calm(self, x: Floats) -> None:
         """Take numbers of the reference for the calm stretch, however many, without skipping any; `settle` ends it."""
-        if self._calm is not None:
-            self._calm = np.concatenate([self._calm, x], axis=1)
+        self._calm.take_reference(x)
 
     def settle(self, *, at_least: float = 0.0, error: float | None = None) -> None:
-        """Measure the calm stretch if it has enough rows; evidence is gathered from then on.
-
-        Parameters
-        ----------
-        at_least
-            The calm mean is no lower, whatever was measured.
-        error
-            Uncertainty of the calm mean, where it is known better than from the stretch. How bursty the rows are is
-            then measured on the stream alone.
-        """
-        calm = self._calm
-        if calm is None or calm.shape[1] < self._asked.calm_rows:
-            return
-        self._calm = None
-        rows, levels = calm.shape[1], _levels(calm)
-        self.mean = np.maximum(calm.mean(axis=1), at_least)
-        self._phi = np.array([overdispersion(each, LEVELS, ordered=True) for each in levels])
-        self._error = CONFIDENCE * np.sqrt(self._phi * (calm.var(axis=1) + 1 / rows) / rows)
-        if error is not None:
-            self._error, self._phi = np.full(self._streams, error), np.ones(self._streams)
-        counts = np.stack([np.bincount(each, minlength=LEVELS) for each in levels])
-        self._shares = (counts + 0.5) / (rows + 0.5 * LEVELS)
-        self._live = self._make_live()
+        """Measure the calm stretch if it has enough rows (`CalmStretch.settle`); evidence is gathered from then on."""
+        if self._calm.settle(at_least=at_least, error=error):
+            self._live = self._make_live()
 
     def step(self) -> bool:
         """End the step; return whether it had rows."""
@@ -168,19 +138,19 @@ class RisingMeans:
         rows = counts.sum(axis=1)
         if not rows.any():
             return False
-        phi = self.phi()
-        faded = self._log_m - (rows / phi)[:, None] * (np.log(2) / FADE_ROWS)
-        self._log_m = np.logaddexp(faded, 0.0) + self._step_bets / phi[:, None]
-        excess = counts - rows[:, None] * self._shares
+        self._log_m -= (rows / self.phi())[:, None] * (np.log(2) / FADE_ROWS)
+        if self._staked < STAKES:
+            self._log_m = np.logaddexp(self._log_m, np.log(1 - self._staked / STAKES))
+        excess = counts - rows[:, None] * self._calm.shares
         self._live.update(excess.ravel(), rows, np.zeros(self._streams))
         if not self.measured:
             self._log_m = np.full_like(self._log_m, -np.inf)
-        self._step_counts, self._step_bets = np.zeros_like(counts), np.zeros_like(self._step_bets)
+        self._step_counts, self._staked = np.zeros_like(counts), 0
         return True
 
     def phi(self) -> Floats:
         """Rows worth one independent row, (K,)."""
-        return np.asarray(np.maximum(self._phi, self._live.phi()[0]))
+        return np.asarray(np.maximum(self._calm.phi, self._live.phi()[0]))
 
     @property
     def measured(self) -> bool:
@@ -224,8 +194,7 @@ class RisingMeans:
     def state(self) -> dict[str, Any]:
         """Return what `restore` takes."""
         arrays = {name: getattr(self, f"_{name}").copy() for name in _ARRAYS}
-        live = {f"live_{name}": value for name, value in self._live.state().items()}
-        return {**arrays, **live, "mean": self.mean.copy(), "calm": self._calm, "skipped": self._skipped}
+        return {**arrays, "staked": self._staked, "calm": self._calm.state(), "live": self._live.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from a saved state, to the last bit.
@@ -235,45 +204,35 @@ class RisingMeans:
         ValueError
             If it is of another number of streams.
         """
-        if state["mean"].shape != (self._streams,):
+        if state["log_m"].shape != self._log_m.shape:
             raise ValueError("saved evidence of a surrogate does not fit: it is of another number of models")
         for name in _ARRAYS:
             setattr(self, f"_{name}", state[name].copy())
-        self.mean, self._skipped = state["mean"].copy(), state["skipped"]
-        self._calm = None if state["calm"] is None else state["calm"].copy()
+        self._staked = state["staked"]
+        self._calm.restore(state["calm"])
         self._live = self._make_live()
-        self._live.restore({name.removeprefix("live_"): each for name, each in state.items() if name[:5] == "live_"})
+        self._live.restore(state["live"])
 
     def _make_live(self) -> LiveDispersion:
         layout = Ragged([LEVELS] * self._streams)
-        return LiveDispersion(layout, self._shares.ravel(), np.ones(self._streams, dtype=np.bool_))
+        ordered = np.ones(self._streams, dtype=np.bool_)
+        return LiveDispersion(layout, self._calm.shares.ravel(), ordered, worth=np.tile(WORTH, self._streams))
 
     def _count(self, x: Floats) -> None:
         """Bet on numbers, with stakes chosen before they were seen."""
-        bound = np.clip(self.mean + self._error + self._tolerance(), 1e-6, 1.0)
-        self._step_bets += np.log1p(_LAMBDAS * (x[None, :, None, :] / bound[:, :, None, None] - 1)).sum(axis=3)
-        self._step_counts += np.stack([np.bincount(each, minlength=LEVELS) for each in _levels(x)])
+        bound = np.clip(self.mean + self._calm.error + self._tolerance(), 1e-6, 1.0)
+        phi = self.phi()
+        bets = np.log1p(_LAMBDAS * (x[None, :, None, :] / bound[:, :, None, None] - 1)).sum(axis=3)
+        if self._staked < STAKES:
+            self._log_m, self._staked = np.logaddexp(self._log_m, _LOG_STAKE), self._staked + 1
+        self._log_m += bets / phi[:, None]
+        self._step_counts += np.stack([np.bincount(each, minlength=LEVELS) for each in levels_of(x)])
         keep = 0.5 ** (x.shape[1] / HALF_LIFE)
         fresh = np.stack(
             [np.full(self._streams, x.shape[1]), np.full(self._streams, x.shape[1]), x.sum(1), (x**2).sum(1)]
         )
         self._recent = self._recent * np.array([keep, keep**2, keep, keep])[:, None] + fresh
-        if self._asked.lowers:
-            self._window += fresh[1:]
-            if self._window[0, 0] >= LOWERING_ROWS:
-                self._lower()
-
-    def _lower(self) -> None:
-        """Let the last rows take the place of the calm stretch, stream by stream, where they are surely better."""
-        rows, sums, squares = self._window
-        self._window = np.zeros_like(self._window)
-        mean = sums / rows
-        variance = np.maximum(squares / rows - mean**2, 0.0)
-        error = LOWERING_CONFIDENCE * np.sqrt(self.phi() * (variance + 1 / rows) / rows)
-        better = mean + error < self.mean + self._error
-        better[self.speaking :] = False
-        self.mean, self._error = np.where(better, mean, self.mean), np.where(better, error, self._error)
-        self._phi = np.where(better, 1.0, self._phi)  # of these rows it is known from the live stream
+        self._calm.follow(fresh[1:], phi, streams=self.speaking)
 
     def _tolerance(self) -> Floats:
         """Rise of the mean that each tier's null holds, (3, K)."""
@@ -281,8 +240,4 @@ class RisingMeans:
         return np.array(self._asked.tolerated)[:, None] / np.maximum(unit, 1e-9)
 
 
-def _levels(x: Floats) -> NDArray[np.int64]:
-    return np.minimum((x * LEVELS).astype(np.int64), LEVELS - 1)
-
-
-_ARRAYS: Final = ("error", "phi", "shares", "log_m", "recent", "window", "step_counts", "step_bets")
+_ARRAYS: Final = ("log_m", "recent", "step_counts")

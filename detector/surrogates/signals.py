@@ -83,6 +83,10 @@ class SurrogateSignals:
         self._readings = [speak(each, in_step=has_rows).reading for each, has_rows in pairs]
         return self._readings
 
+    def evidence(self) -> list[tuple[float, float, float]]:
+        """Evidence of each signal as it stands now, in nats."""
+        return [reading.evidence for reading in self._read(in_step=False)]
+
     def reset(self, index: int, *, above: int = 0) -> None:
         """Forget a signal's evidence, that of the tiers from ``above`` on."""
         self._surrogates[index].means.reset(above=above)

@@ -72,25 +72,64 @@ def test_where_nothing_can_be_measured_phi_is_one(bins):
     assert overdispersion(bins, 10, ordered=True) == 1.0
 
 
-def live(bins, rows_per_step, *, shares=None, reference=None):
-    """A live estimate of one ordered signal with ten bins, fed in steps."""
-    shares = np.full(10, 0.1) if shares is None else shares
-    estimate = LiveDispersion(Ragged([10]), shares, np.array([True]))
-    for start in range(0, len(bins) - rows_per_step + 1, rows_per_step):
-        counts = np.bincount(bins[start : start + rows_per_step], minlength=10)
-        estimate.update(counts - rows_per_step * shares, np.array([float(rows_per_step)]), np.zeros(1))
+def waves(rows, rng):
+    """Numbers -1, 0, 1 whose mean stays 0 while they vary little and much in turns of 200 rows."""
+    loud = np.arange(rows) // 200 % 2 == 0
+    return np.where(rng.random(rows) < np.where(loud, 0.9, 0.1), rng.choice([0, 2], size=rows), 1)
+
+
+WORTH = np.array([-1.0, 0.0, 1.0])
+
+
+def test_where_only_the_mean_matters_rows_that_vary_more_at_times_are_no_burst():
+    bins = waves(20_000, np.random.default_rng(9))
+    assert overdispersion(bins, 3, ordered=True) > 10
+    assert overdispersion(bins, 3, ordered=True, worth=WORTH) < 1.5
+
+
+def test_where_only_the_mean_matters_bursts_of_it_are_bursts():
+    bins = np.repeat(np.random.default_rng(9).integers(0, 3, size=1_000), 20)
+    assert overdispersion(bins, 3, ordered=True, worth=WORTH) > 12
+
+
+def live(bins, rows_per_step):
+    """A live estimate of one ordered signal with ten bins, or of several side by side, (S, n), fed in steps."""
+    bins = np.atleast_2d(bins)
+    signals, rows = bins.shape
+    shares = np.full(10 * signals, 0.1)
+    estimate = LiveDispersion(Ragged([10] * signals), shares, np.ones(signals, dtype=bool))
+    places = bins + 10 * np.arange(signals)[:, None]
+    for start in range(0, rows - rows_per_step + 1, rows_per_step):
+        counts = np.bincount(places[:, start : start + rows_per_step].ravel(), minlength=10 * signals)
+        estimate.update(counts - rows_per_step * shares, np.full(signals, float(rows_per_step)), np.zeros(signals))
     return estimate
 
 
+def live_mean(bins):
+    shares = np.bincount(bins, minlength=3) / len(bins)
+    estimate = LiveDispersion(Ragged([3]), shares, np.array([True]), worth=WORTH)
+    for start in range(0, len(bins) - 31, 32):
+        counts = np.bincount(bins[start : start + 32], minlength=3)
+        estimate.update(counts - 32 * shares, np.array([32.0]), np.zeros(1))
+    return estimate.phi()[0][0]
+
+
+def test_the_live_stream_too_can_be_asked_for_bursts_of_its_mean_alone():
+    rng = np.random.default_rng(9)
+    assert live_mean(waves(20_000, rng)) < 2.0
+    assert live_mean(np.repeat(rng.integers(0, 3, size=1_000), 20)) > 10
+
+
 def test_the_live_stream_of_independent_rows_is_worth_one_row_each():
-    phis = [live(independent(20_000, np.random.default_rng(seed)), 32).phi()[0][0] for seed in range(40)]
+    phis = live([independent(20_000, np.random.default_rng(seed)) for seed in range(40)], 32).phi()[0]
     assert np.median(phis) == 1.0
     assert max(phis) < 2.5
 
 
 @pytest.mark.parametrize("rows_per_step", [32, 200])
 def test_the_live_stream_shows_what_a_shuffled_reference_hides(rows_per_step):
-    phis = [live(deciles(ar1(40_000, 0.9, np.random.default_rng(s))), rows_per_step).phi()[0][0] for s in range(8)]
+    streams = [deciles(ar1(40_000, 0.9, np.random.default_rng(seed))) for seed in range(8)]
+    phis = live(streams, rows_per_step).phi()[0]
     assert 12 < np.mean(phis) < 30
 
 

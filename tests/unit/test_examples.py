@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import random
 import re
@@ -18,7 +19,8 @@ from tests.support.drift_events import drift_event, verdict
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SPECS = sorted((EXAMPLES / "specs").glob("*.yaml"))
-SCRIPTS = sorted(EXAMPLES.glob("*.py"))
+SCRIPTS = sorted([*EXAMPLES.glob("*.py"), *EXAMPLES.glob("subscribers/*.py")])
+MANIFESTS = sorted(EXAMPLES.glob("subscribers/argo/*.yaml"))
 
 
 def load(name: str) -> ModuleType:
@@ -44,12 +46,13 @@ def test_every_spec_is_one_and_collects_its_reference_from_the_stream(path: Path
 def test_the_page_names_every_example_and_nothing_else() -> None:
     page = (EXAMPLES / "README.md").read_text()
     linked = {EXAMPLES / target for target in re.findall(r"\]\(([^)]+)\)", page)}
-    assert linked == {*SPECS, *SCRIPTS}
+    assert linked == {*SPECS, *SCRIPTS, *MANIFESTS, EXAMPLES / "subscribers"}
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_every_script_says_how_it_is_run(path: Path) -> None:
-    assert f"python examples/{path.name}" in (load(path.stem).__doc__ or "")
+    says = ast.get_docstring(ast.parse(path.read_text())) or ""
+    assert f"python examples/{path.relative_to(EXAMPLES)}" in says
 
 
 def test_the_predictions_sent_are_events_with_the_features_of_the_spec() -> None:

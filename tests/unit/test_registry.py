@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import permutations
 
 import pytest
@@ -10,6 +11,7 @@ from structlog.testing import capture_logs
 
 from agents.metrics import Metrics
 from agents.registry import Registration, Registry
+from agents.seals import FORMAT, NewerFormatError, seal_of
 from agents.settings import Settings
 from detector.reference import freeze
 from schemas import codec
@@ -148,3 +150,22 @@ def test_a_record_that_is_no_spec_is_reported_and_passed_over(key: bytes, value:
 def test_the_number_of_rows_wanted_is_part_of_what_a_reference_belongs_to() -> None:
     more = DRAFT.model_copy(update={"reference": ReferenceSpec(rows=5_000)})
     assert in_force(registry_of(more, HEIR)).spec == more
+
+
+def sealed(value: bytes, seal: list[tuple[str, bytes]]) -> ConsumerRecord:
+    return dataclasses.replace(record(value, 5), headers=tuple(seal))
+
+
+def test_a_spec_that_is_not_what_was_sealed_is_not_registered_and_is_counted() -> None:
+    metrics = Metrics()
+    registry, value = Registry(Settings(), metrics), codec.encode(DRAFT)
+    registry.admit(sealed(value.replace(b'"m"', b'"n"', 1), seal_of(value)))
+    assert len(registry) == 0
+    assert metrics.value("driftline_damaged_records_total", topic="models") == 1
+    registry.admit(sealed(value, seal_of(value)))
+    assert len(registry) == 1
+
+
+def test_a_spec_of_a_newer_format_is_refused_in_one_line() -> None:
+    with pytest.raises(NewerFormatError, match="record models/0/5 was written by a newer release"):
+        Registry(Settings()).admit(sealed(b"{}", seal_of(b"{}", FORMAT + 1)))

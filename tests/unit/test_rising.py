@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from detector.state import pack, unpack
-from detector.surrogates.rising import CONFIRMED, FRACTIONS, Asked, RisingMeans
+from detector.surrogates.rising import CONFIRMED, FRACTIONS, STAKES, Asked, RisingMeans
 
 ASKED = Asked((0.02, 0.05, 0.1), (0.01, 0.025, 0.05), calm_rows=400)
 THRESHOLD = 14.0
@@ -35,8 +35,13 @@ def calm(rate: float, seed: int = 1, asked: Asked = ASKED, streams: int = 1) -> 
 
 
 def test_a_rate_that_stays_raises_nothing() -> None:
-    alarmed = [seed for seed in range(20) if fed(calm(0.3, seed), 0.3, 300, seed + 50) is not None]
-    assert alarmed == []
+    means = calm(0.3, streams=20)
+    highest = np.zeros(20)
+    for step in range(300):
+        means.take(bits(0.3, 32, 50_000 + step, 20))
+        means.step()
+        highest = np.maximum(highest, means.evidence_by_stream()[0])
+    assert (highest < THRESHOLD).all()
 
 
 def test_a_rate_that_falls_raises_nothing() -> None:
@@ -74,6 +79,34 @@ def test_a_bet_on_the_null_s_mean_wins_nothing_on_average() -> None:
     for fraction in FRACTIONS:
         win, loss = 1 + fraction * (1 / m - 1), 1 - fraction
         assert m * win + (1 - m) * loss == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 4, 8])
+def test_the_stakes_of_a_step_add_up_to_one_however_many_blocks_it_has(blocks: int) -> None:
+    # Numbers that are always the mean that the null holds win and lose nothing: M is then the sum of the stakes.
+    means = RisingMeans(1, Asked((1.0, 2.0, 3.0), (0.0, 0.0, 0.0), calm_rows=400))
+    means.take(np.full((1, 400), 0.5))
+    bound = 0.5 + 2.33 / 400
+    for step in range(40):
+        for _ in range(blocks):
+            means.take(np.full((1, 8), bound))
+        means.step()
+        # Evidence is gathered from the 17th step on: until then nobody knows how bursty the rows are.
+        assert np.exp(means.evidence()[0]) <= max(step - 14, 1)
+    assert np.exp(means.evidence()[0]) == pytest.approx(24, abs=1.5)
+
+
+def test_rows_that_are_lost_until_a_challenger_has_learned_do_not_ruin_the_bets_behind_them() -> None:
+    learned = np.concatenate([np.zeros(16), np.ones(48)])
+    in_blocks, at_once = calm(0.5), calm(0.5)
+    for step in learned.reshape(2, 32):
+        for block in step.reshape(STAKES, 8):
+            in_blocks.take(block[None])
+        at_once.take(step[None])
+        in_blocks.step()
+        at_once.step()
+    assert in_blocks.evidence()[0] > THRESHOLD + np.log(len(FRACTIONS))
+    assert at_once.evidence()[0] < in_blocks.evidence()[0] - 5
 
 
 def test_bursts_are_worth_less() -> None:
