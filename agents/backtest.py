@@ -7,6 +7,7 @@ of the last data row that had been read when it was raised.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -71,8 +72,12 @@ class Backtest:
     topics: Mapping[Source, str]
     every_rows: int
     first_row: int = 0
+    looked: Callable[[Backtest], None] = lambda _backtest: None
+    """Told after each fold, before its events."""
     rows: int = 0
     """Rows judged."""
+    time: float | None = None
+    """The latest event time folded in, seconds since 1970; None where the file has none."""
     _judge: ModelJudge = field(init=False)
     _totals: dict[Source, RunningTotal] = field(init=False)
     _waiting: int = field(init=False, default=0)
@@ -101,12 +106,17 @@ class Backtest:
     def fold(self) -> Iterator[DriftEvent]:
         """Fold in what has been counted since the last time."""
         self._waiting = 0
+        decided: list[DriftEvent] = []
         for total in self._totals.values():
             event = total.to_event()
             if not self._is_timed:
                 event = event.model_copy(update={"time": None})
-            for decided in self._judge.fold(event):
-                yield decided.model_copy(update={"row": total.next_offset - 1})
+            elif event.time is not None:
+                self.time = max(event.time.timestamp(), self.time or -math.inf)
+            row = total.next_offset - 1
+            decided += [each.model_copy(update={"row": row}) for each in self._judge.fold(event)]
+        self.looked(self)
+        yield from decided
 
     def status(self) -> list[ModelStatus]:
         """Where the version stands, by stage."""
@@ -135,6 +145,8 @@ class FileBacktest:
     every_rows: int
     progress: Callable[[int], None] = lambda _next_row: None
     """Told the index of the next row, again and again."""
+    looked: Callable[[Backtest], None] = lambda _backtest: None
+    """Told whenever rows were folded in."""
     left_out: dict[str, int] = field(default_factory=dict)
     """Rows left out, by reason."""
     read: int = 0
@@ -221,4 +233,4 @@ class FileBacktest:
         sources = [source for source in Source if any(carried(spec, source))]
         name = self.reader.file.path.name
         topics = {source: name if len(sources) == 1 else f"{name} ({source})" for source in sources}
-        return Backtest(spec, topics, self.every_rows, first_row)
+        return Backtest(spec, topics, self.every_rows, first_row, self.looked)

@@ -70,8 +70,12 @@ class Place(StrEnum):
     """States are acknowledged; the offsets of ``profiles`` are not committed."""
     VERDICTS_COMMITTED = "verdicts.committed"
     """The commit is acknowledged; the status is not reported."""
+    RESPONSES_SENT = "responses.sent"
+    """Responses, requests and alerts are acknowledged; the states that decided them are not saved."""
+    RESPONSES_SAVED = "responses.saved"
+    """These are saved; the offsets of ``response-inputs`` are not committed."""
     BEFORE_ANSWER = "responses.before_answer"
-    """Drift events have come; no retrain request is made of them."""
+    """Drift events have come; they are not forwarded to be answered."""
 
 
 HANGING: Final = frozenset(

@@ -20,7 +20,8 @@ from agents.registry import Registration, Registry
 from agents.settings import Settings
 from agents.topics import admin
 from schemas import codec
-from schemas.outbound import DriftEvent, RetrainRequest
+from schemas.outbound import DriftEvent
+from schemas.responses import RetrainRequest
 
 
 class Kind(StrEnum):

@@ -154,13 +154,27 @@ METRICS: Final = (
         Kind.HISTOGRAM,
         "From the append of the newest record judged to the acknowledgement of the drift event that it raised.",
     ),
-    MetricSpec("driftline_retrain_requests_total", Kind.COUNTER, "Retrain requests emitted.", ("model",)),
+    MetricSpec("driftline_retrain_requests_total", Kind.COUNTER, "Retrain requests emitted, repeats too.", ("model",)),
     MetricSpec(
         "driftline_retrain_suppressed_total",
         Kind.COUNTER,
-        "Drift events that asked for retraining within the cooldown of their model.",
-        ("model",),
+        "Times that a retrain request had to wait, by reason: maintenance, blackout, running (another is on its way), "
+        "cooldown, budget, labels (too few new ones).",
+        ("model", "reason"),
     ),
+    MetricSpec(
+        "driftline_responses_total",
+        Kind.COUNTER,
+        "Responses begun and ended; retrain with unanswered, failed or expired wants a person.",
+        ("model", "action", "status"),
+    ),
+    MetricSpec(
+        "driftline_alerts_total",
+        Kind.COUNTER,
+        "Alerts emitted: incidents that somebody is to look at now, and their ends.",
+        ("model", "change"),
+    ),
+    MetricSpec("driftline_digests_total", Kind.COUNTER, "Digests emitted: what was not worth an alert, by owner."),
     # --- the worker itself
     MetricSpec("driftline_build_info", Kind.GAUGE, "Always 1; the label says which release runs.", ("release",)),
 )
@@ -201,6 +215,9 @@ class Metrics:
     alert_latency_seconds: Histogram
     retrain_requests: Counter
     retrain_suppressed: Counter
+    responses: Counter
+    alerts: Counter
+    digests: Counter
     build_info: Gauge
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:

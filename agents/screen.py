@@ -23,12 +23,12 @@ from schemas.outbound import (
     MetricStatus,
     ModelState,
     ModelStatus,
-    RetrainRequest,
     SegmentStatus,
     SignalStatus,
     SignalVerdict,
     Tier,
 )
+from schemas.responses import RetrainRequest
 
 MIXED: Final = 0.5
 """From this share on, that a change is one of the mix of segments is shown as news."""
@@ -41,6 +41,7 @@ TIER_STYLES: Final = {
 }
 CHANGE_MARKS: Final = {
     Change.OPENED: "▲",
+    Change.REOPENED: "▲",
     Change.ESCALATED: "▲",
     Change.UPDATED: "●",
     Change.EASED: "▽",

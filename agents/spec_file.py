@@ -318,9 +318,22 @@ _SECTIONS: Final = (
         "The reference is counted so: run `models init --segment COLUMN` again after a change.",
     ),
     _Section(
+        ("policy",),
+        "What follows drift. null is the usual: minor is to be looked at, moderate to be watched closely too, "
+        "significant asks for retraining too. labels: for routing, runbook: a link; both are copied to every event. "
+        "actions: by tier (investigate, enhanced_monitoring, retrain). reopen_within: a drift that is back so soon is "
+        "the same incident. maintenance: windows in which nothing follows, [{cron: '0 2 * * SUN', lasts: 2h}, {since: "
+        "TIME, until: TIME}]. alerts: {at_once: significant, digest: '0 8 * * *', group_within: 1h}. Cron is in the "
+        "timezone of the model.",
+    ),
+    _Section(
         ("retraining",),
-        "A significant incident asks for retraining: once, and at most once in the cooldown for each model, by event "
-        "time.",
+        "When retraining is asked for; at most one request at a time, and one in the cooldown, by the model's time. "
+        "triggered: {signals: ['performance:*'], lasting: 6h} narrows which incidents ask. scheduled: {cron: '0 3 * * "
+        "MON', jitter: 1h}. continuous: {labelled_rows: 50000, challenger_margin: 0.02}. max_age of a version; "
+        "min_fresh_labels and most_per_day for all of these; blackout: windows as for maintenance. answers: how long a "
+        "pipeline may take to answer on retrain-acks, {within: 6h, repeats: 2, finish_within: 2d}; within: null where "
+        "none does.",
     ),
     _Section(
         ("steps",),

@@ -39,14 +39,14 @@ from agents.loop_guard import LoopGuard
 from agents.metrics import Metrics, release
 from agents.profiling import Profiler
 from agents.registry import Registry
-from agents.responses import Responder
+from agents.responses import SOURCES, Responder
 from agents.settings import Settings, load_settings
 from agents.topics import ensure_topics
 from agents.verdicts import Verdicts
 from agents.watchdog import TIMEOUTS, Watchdog
 from agents.web import Checks, WebServer
 
-RUN_TOPICS: Final = ("features", "predictions", "outcomes", "joins", "profiles", "drift-events")
+RUN_TOPICS: Final = ("features", "predictions", "outcomes", "joins", "profiles", *SOURCES)
 """Topics whose records come to the agents in runs."""
 STOP_WITHIN_S: Final = 45.0
 """A worker that was told to stop and is still there after so long is ended."""

@@ -221,7 +221,8 @@ def summarise(
     named = [_named(verdict, bins.get(verdict.signal)) for verdict in firing[:MOST_NAMED]]
     more = f" and {len(firing) - MOST_NAMED} more" if len(firing) > MOST_NAMED else ""
     when = f" since {since:%Y-%m-%d %H:%M}" if since is not None else ""
-    return f"{name}: {tier} drift{when} in {len(firing)} of {watched(spec)} signals: {', '.join(named)}{more}"
+    drift = "drift again" if change is Change.REOPENED else "drift"
+    return f"{name}: {tier} {drift}{when} in {len(firing)} of {watched(spec)} signals: {', '.join(named)}{more}"
 
 
 def _named(verdict: SignalVerdict, bins: NumberBins | CategoryBins | None) -> str:

@@ -6,6 +6,7 @@ escalated  the incident's tier, the highest of such signals', is higher than bef
 eased      it is lower
 updated    it is the same, and another signal has joined
 resolved   no such signal has a tier any more
+reopened   one has a tier again within ``reopen_within_s`` of that: the same incident goes on
 =========  ==============================================================================
 
 Signals that may not open an incident (the predictions of a model that keeps learning) join one and tell what they see,
@@ -16,6 +17,7 @@ taken again after a crash, has the same id.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -87,11 +89,17 @@ class Incidents:
         What makes ids unique among models, versions, stages and references.
     watched
         In the order of the readings.
+    reopen_within_s
+        Seconds of event time in which a drift that is back is the same incident; 0: never.
     """
 
-    def __init__(self, scope: str, family: Family, watched: Sequence[Watched]) -> None:
+    def __init__(self, scope: str, family: Family, watched: Sequence[Watched], *, reopen_within_s: float = 0.0) -> None:
         self._scope, self._family, self._watched = scope, family, tuple(watched)
+        self._reopen_within_s = reopen_within_s
         self.open: Incident | None = None
+        self._resolved: Incident | None = None
+        """The last one that is over."""
+        self._resolved_at = math.nan
 
     def update(
         self, tiers: Sequence[Tier], readings: Sequence[SignalReading], *, step: int, moment: str, time: float
@@ -114,6 +122,9 @@ class Incidents:
         tier = max(opening, key=_rank, default=Tier.NONE)
         if before is None and tier is Tier.NONE:
             return None
+        is_back = before is None and 0.0 <= time - self._resolved_at < self._reopen_within_s
+        if before is None and is_back:
+            before = self._resolved
         if before is None:
             identity = content_id(self._scope, self._family, moment)
             before = Incident(identity, self._family, Tier.NONE, Tier.NONE, time, step, ())
@@ -128,7 +139,9 @@ class Incidents:
             members=tuple(sorted(members, key=_importance)),
         )
         self.open = None if tier is Tier.NONE else after
-        change = _change(before.tier, tier, bool(joined))
+        change = Change.REOPENED if is_back else _change(before.tier, tier, bool(joined))
+        if change is Change.RESOLVED:
+            self._resolved, self._resolved_at = after, time
         if change is None:
             return None
         names = tuple(self._watched[index].name for index in joined)
@@ -140,16 +153,25 @@ class Incidents:
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` takes: plain values."""
-        return {"open": None if self.open is None else asdict(self.open)}
+        return {
+            "open": None if self.open is None else asdict(self.open),
+            "resolved": None if self._resolved is None else asdict(self._resolved),
+            "resolved_at": self._resolved_at,
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from a saved state."""
-        saved = state["open"]
-        self.open = None
-        if saved is not None:
-            members = tuple(Member(**{**each, "tier": Tier(each["tier"])}) for each in saved["members"])
-            tiers = {name: Tier(saved[name]) for name in ("tier", "highest")}
-            self.open = Incident(**{**saved, **tiers, "family": Family(saved["family"]), "members": members})
+        self.open = _restored(state["open"])
+        self._resolved = _restored(state.get("resolved"))  # states of 0.1.0 have none
+        self._resolved_at = state.get("resolved_at", math.nan)
+
+
+def _restored(saved: Mapping[str, Any] | None) -> Incident | None:
+    if saved is None:
+        return None
+    members = tuple(Member(**{**each, "tier": Tier(each["tier"])}) for each in saved["members"])
+    tiers = {name: Tier(saved[name]) for name in ("tier", "highest")}
+    return Incident(**{**saved, **tiers, "family": Family(saved["family"]), "members": members})
 
 
 def content_id(*parts: str) -> str:

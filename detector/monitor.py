@@ -47,7 +47,6 @@ from schemas.outbound import (
     IncidentStatus,
     Lineage,
     MetricStatus,
-    Response,
     Severity,
     SignalStatus,
     SignalVerdict,
@@ -65,12 +64,6 @@ SEVERITIES: Final = {
     Tier.MINOR: Severity.INFO,
     Tier.MODERATE: Severity.WARNING,
     Tier.SIGNIFICANT: Severity.CRITICAL,
-}
-RESPONSES: Final = {
-    Tier.NONE: Response.NONE,
-    Tier.MINOR: Response.INVESTIGATE,
-    Tier.MODERATE: Response.ENHANCED_MONITORING,
-    Tier.SIGNIFICANT: Response.RETRAIN,
 }
 
 
@@ -113,7 +106,8 @@ class Monitor:
         members += [Watched(name) for name in self._limits.names]
         self._in_whole = len(members)
         members += self._segments.watched() if self._segments is not None else []
-        self._incidents = Incidents(scope, Family.DRIFT, members)
+        reopen_within_s = spec.responses.reopen_within.total_seconds()
+        self._incidents = Incidents(scope, Family.DRIFT, members, reopen_within_s=reopen_within_s)
         self._readings: Sequence[SignalReading] = self._beside(self._engine.step({}))
         self._steps: deque[Step] = deque(maxlen=STEPS_NAMED)
         self._judged_steps = 0
@@ -232,11 +226,13 @@ class Monitor:
             stage=self._stage,
             family=incident.family,
             owner=self._spec.owner,
+            labels=self._spec.responses.labels,
+            runbook=self._spec.responses.runbook,
             incident_id=incident.id,
             dedup_key=incident.id,
             tier=incident.tier,
             previous_tier=change.previous_tier,
-            response=RESPONSES[incident.tier],
+            response=self._spec.responses.strongest(incident.tier),
             summary=summarise(self._spec, change.change, incident.tier, verdicts, onset),
             time=now,
             opened_at=_moment(incident.opened_at),

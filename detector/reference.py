@@ -138,7 +138,8 @@ def _by_segment(
     """How bursty the rows of each segment are; None where nothing is broken down."""
     if layout.segments is None:
         return None
-    bins = cast(FrozenReference, layout.spec.reference.frozen).bins
+    frozen = cast(FrozenReference, layout.spec.reference.frozen)
+    bins, dispersion = frozen.bins, frozen.dispersion
     carriers: list[tuple[Rows, Column] | None] = []
     for signal in layout.segments.signals:
         piece = _carrier(spec, signal, pieces)
@@ -149,7 +150,8 @@ def _by_segment(
         of, name = phases[id(rows)], layout.signals[signal]
         return _overdispersion(spec, name, column, bins[name], phases=of, among=among)
 
-    return segment_dispersion(layout.segments, layout.binners, carriers, measure)
+    whole = [dispersion[layout.signals[signal]] for signal in layout.segments.signals]
+    return segment_dispersion(layout.segments, layout.binners, carriers, whole, measure)
 
 
 def _carrier(spec: ModelSpec, index: int, pieces: Sequence[Rows]) -> Rows | None:

@@ -12,11 +12,22 @@ from typing import Final, TypeVar
 from pydantic import BaseModel
 
 from schemas.model_spec import ModelSpec
-from schemas.outbound import DeadLetter, DriftEvent, ModelStatus, RetrainRequest
+from schemas.outbound import DeadLetter, DriftEvent, ModelStatus
 from schemas.profiles import BaselineRows, ProfileTotal, UnregisteredRows
+from schemas.responses import Alert, Digest, ResponseEvent, RetrainRequest
 
 Event = (
-    ModelSpec | ProfileTotal | BaselineRows | UnregisteredRows | DriftEvent | RetrainRequest | ModelStatus | DeadLetter
+    ModelSpec
+    | ProfileTotal
+    | BaselineRows
+    | UnregisteredRows
+    | DriftEvent
+    | ResponseEvent
+    | RetrainRequest
+    | Alert
+    | Digest
+    | ModelStatus
+    | DeadLetter
 )
 """Everything driftline emits."""
 
@@ -29,11 +40,15 @@ CE_TYPES: Final[dict[type[BaseModel], str]] = {
     BaselineRows: "io.driftline.profile.baseline",
     UnregisteredRows: "io.driftline.profile.unregistered",
     DriftEvent: "io.driftline.drift",
+    ResponseEvent: "io.driftline.response",
     RetrainRequest: "io.driftline.retrain.request",
+    Alert: "io.driftline.alert",
+    Digest: "io.driftline.digest",
     ModelStatus: "io.driftline.model.status",
     DeadLetter: "io.driftline.dead-letter",
 }
-"""CloudEvents type of each event; a drift event's is followed by what happened, as in ``io.driftline.drift.opened``."""
+"""CloudEvents type of each event; some are followed by what happened: ``io.driftline.drift.opened``,
+``io.driftline.response.investigate.started``."""
 
 
 def encode(event: BaseModel) -> bytes:
@@ -64,14 +79,16 @@ def headers(event: Event, *, source: str) -> Headers:
     time: datetime | None = getattr(event, "time", None)
     if time is not None:
         attributes.append(("ce_time", time.isoformat().encode()))
-    if isinstance(event, DriftEvent):
+    if isinstance(event, DriftEvent | Alert | ResponseEvent):
         attributes.append(("ce_severitytext", event.severity.value.upper().encode()))
     return attributes
 
 
 def _ce_type(event: Event) -> str:
     kind = CE_TYPES[type(event)]
-    return f"{kind}.{event.change}" if isinstance(event, DriftEvent) else kind
+    if isinstance(event, ResponseEvent):
+        return f"{kind}.{event.action}.{event.status}"
+    return f"{kind}.{event.change}" if isinstance(event, DriftEvent | Alert) else kind
 
 
 def _ce_id(event: Event) -> str:

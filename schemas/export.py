@@ -17,8 +17,9 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from schemas.inbound import FeatureBatch, FeatureEvent, OutcomeBatch, OutcomeEvent, PredictionBatch, PredictionEvent
 from schemas.model_spec import ModelSpec
-from schemas.outbound import DeadLetter, DriftEvent, ModelStatus, RetrainRequest
+from schemas.outbound import DeadLetter, DriftEvent, ModelStatus
 from schemas.profiles import BaselineRows, ProfileTotal, UnregisteredRows
+from schemas.responses import Alert, Digest, MaintenanceNotice, ResponseEvent, RetrainAck, RetrainRequest
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -89,7 +90,16 @@ def _tolerate_more_fields(schema: Any) -> None:
             _tolerate_more_fields(part)
 
 
-_READ: Final = (FeatureEvent, FeatureBatch, PredictionEvent, PredictionBatch, OutcomeEvent, OutcomeBatch)
+_READ: Final = (
+    FeatureEvent,
+    FeatureBatch,
+    PredictionEvent,
+    PredictionBatch,
+    OutcomeEvent,
+    OutcomeBatch,
+    RetrainAck,
+    MaintenanceNotice,
+)
 
 EVENTS: Final[dict[str, type[BaseModel]]] = {
     "FeatureEvent": FeatureEvent,
@@ -103,7 +113,12 @@ EVENTS: Final[dict[str, type[BaseModel]]] = {
     "BaselineRows": BaselineRows,
     "UnregisteredRows": UnregisteredRows,
     "DriftEvent": DriftEvent,
+    "ResponseEvent": ResponseEvent,
     "RetrainRequest": RetrainRequest,
+    "RetrainAck": RetrainAck,
+    "MaintenanceNotice": MaintenanceNotice,
+    "Alert": Alert,
+    "Digest": Digest,
     "ModelStatus": ModelStatus,
     "DeadLetter": DeadLetter,
 }

@@ -17,6 +17,8 @@ from pydantic import AwareDatetime, Field, ValidationInfo, field_validator, mode
 from schemas.base import Duration, FeatureName, Name, Outbound
 from schemas.detectors import MOST_DETECTORS, ZEROS_AND_ONES, DetectorSpec
 from schemas.performance import BASIC_LOSS, LOSSES_OF, METRICS_OF, RATES, Calibration, Loss, OutcomeSpec
+from schemas.policy import LATER_RETRAINING, PolicySpec
+from schemas.policy import RetrainingSpec as RetrainingSpec  # noqa: PLC0414 - part of the spec: importable from here too
 from schemas.segments import SegmentSpec, segment_signal
 
 PREDICTION = "prediction"
@@ -37,9 +39,11 @@ MULTIVARIATE: Final = "multivariate"
 MIMIC: Final = "mimic"
 """The name of the signal that foretells what the model answers."""
 
-_LATER: Final = ("detectors", "outcomes", "surrogates", "segments")
+_LATER: Final = ("detectors", "outcomes", "surrogates", "segments", "policy")
 """Fields that came after the first specs were registered: at their defaults they are no part of a spec's hash."""
 
+
+USUAL_POLICY: Final = PolicySpec()
 
 _LATER_FROZEN: Final = ("sample", "calibration", "segment_dispersion")
 """Likewise fields of a frozen reference, where they are None."""
@@ -177,14 +181,6 @@ class TierSpec(Outbound):
         if not self.minor <= self.moderate <= self.significant:
             raise ValueError("tiers must be ordered: minor <= moderate <= significant")
         return self
-
-
-class RetrainingSpec(Outbound):
-    """When a significant incident asks for retraining."""
-
-    enabled: bool = True
-    cooldown: Duration = timedelta(days=1)
-    """At most one request for a model in this time, by event time."""
 
 
 class TimeSpec(Outbound):
@@ -338,6 +334,8 @@ class ModelSpec(Outbound):
     segments: SegmentSpec | None = None
     """None: the rows are not broken down."""
     retraining: RetrainingSpec = RetrainingSpec()
+    policy: PolicySpec | None = None
+    """None: the usual one."""
     times: TimeSpec = TimeSpec()
     columns: ColumnNames = ColumnNames()
     reference: ReferenceSpec = ReferenceSpec()
@@ -407,6 +405,18 @@ class ModelSpec(Outbound):
             if odd := [each for each in asked if each not in known]:
                 raise ValueError(f"outcomes.{field}: {', '.join(odd)} cannot be computed for {self._answered}: "
                                  f"choose among {', '.join(known) or 'none'}{self._would_help(odd)}")  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
+    def _reasons_to_retrain_can_come(self) -> Self:
+        wanted = self.retraining.continuous
+        counts_labels = self.retraining.min_fresh_labels > 0 or (
+            wanted is not None and wanted.labelled_rows is not None
+        )
+        if counts_labels and self.outcomes is None:
+            raise ValueError("retraining counts rows with labels and none are read: write `outcomes: {}`")
+        if wanted is not None and wanted.challenger_margin is not None and CONCEPT not in self.surrogate_signals:
+            raise ValueError("retraining waits for challengers and there are none: they need surrogates and outcomes")
         return self
 
     @model_validator(mode="after")
@@ -498,6 +508,11 @@ class ModelSpec(Outbound):
         return tuple(name for name, works in can_work.items() if works)
 
     @property
+    def responses(self) -> PolicySpec:
+        """The policy in force."""
+        return self.policy if self.policy is not None else USUAL_POLICY
+
+    @property
     def hash(self) -> str:
         """SHA-256 of the canonical JSON of the spec: the identity of what was registered."""
         unused = {name for name in _LATER if getattr(self, name) in (None, {})}
@@ -509,6 +524,12 @@ class ModelSpec(Outbound):
                 for name, value in outcomes.items()
                 if name not in _LATER_OUTCOMES or value != defaults[name]
             }
+        usual = RetrainingSpec().model_dump(mode="json")
+        dumped["retraining"] = {
+            name: value
+            for name, value in dumped["retraining"].items()
+            if name not in LATER_RETRAINING or value != usual[name]
+        }
         if frozen := dumped["reference"]["frozen"]:
             dumped["reference"]["frozen"] = {
                 name: value for name, value in frozen.items() if name not in _LATER_FROZEN or value is not None

@@ -67,9 +67,39 @@ _TABLE = (
         same_partitions_as="profiles",
     ),
     TopicSpec("drift-events", "model", ("DriftEvent",), 4, 90 * _DAY, Cleanup.DELETE, 4 * _MIB),
+    TopicSpec("responses", "model", ("ResponseEvent",), 4, 90 * _DAY, Cleanup.DELETE),
     TopicSpec("retrain-requests", "model", ("RetrainRequest",), 1, 365 * _DAY, Cleanup.DELETE),
+    TopicSpec("retrain-acks", "model", ("RetrainAck",), 1, 365 * _DAY, Cleanup.DELETE),
+    TopicSpec("maintenance", "model, or *", ("MaintenanceNotice",), 1, 90 * _DAY, Cleanup.DELETE),
+    TopicSpec("alerts", "model", ("Alert",), 1, 90 * _DAY, Cleanup.DELETE),
+    TopicSpec("digests", "owner", ("Digest",), 1, 365 * _DAY, Cleanup.DELETE),
+    TopicSpec("response-inputs", "model", (), 1, 90 * _DAY, Cleanup.DELETE, 4 * _MIB),
+    TopicSpec(
+        "response-states",
+        "model@generation",
+        (),
+        1,
+        None,
+        Cleanup.COMPACT,
+        4 * _MIB,
+        same_partitions_as="response-inputs",
+    ),
     TopicSpec("model-status", "model/version/stage", ("ModelStatus",), 1, None, Cleanup.COMPACT),
     TopicSpec("dead-letters", "topic/partition/offset of the origin", ("DeadLetter",), 1, 14 * _DAY, Cleanup.DELETE),
 )
 
 TOPICS: dict[str, TopicSpec] = {topic.name: topic for topic in _TABLE}
+
+
+def topic_of(event: str) -> TopicSpec:
+    """The topic that events of that name travel on.
+
+    Raises
+    ------
+    KeyError
+        If there is no such event.
+    """
+    return _TOPIC_OF[event]
+
+
+_TOPIC_OF = {event: topic for topic in _TABLE for event in topic.events}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from agents.cli.common import err, out, taught
 
 if TYPE_CHECKING:
     from agents.backtest import FileBacktest
+    from agents.rehearsal import Rehearsal
     from schemas.outbound import DriftEvent
 
 
@@ -32,6 +34,9 @@ def backtest(
                                help="Compare with the rows before this time (UTC where it says nothing else).")] = None,
     events: Annotated[Path | None, typer.Option(metavar="OUT.jsonl", show_default=False,
                       help="Write each drift event as a line of JSON; - is standard output.")] = None,
+    responses: Annotated[Path | None, typer.Option(metavar="OUT.jsonl", show_default=False,
+                         help="Write what the spec's policy makes of them: responses, retrain requests, alerts, "
+                              "digests; - is standard output.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
     every_rows: Annotated[int | None, typer.Option(min=1, metavar="K", show_default="steps.min_rows of the spec",
                           help="Look after every K rows, as a worker that publishes so often.")] = None,
@@ -46,26 +51,47 @@ def backtest(
 
     $ driftline backtest churn-3.yaml 2024.parquet --events found.jsonl
     $ driftline backtest churn-3.yaml 2024.csv.gz --reference-until 2024-04-01
+    $ driftline backtest churn-3.yaml 2024.parquet --responses followed.jsonl
     """
     from agents.backtest import FileBacktest, ReferenceCut
     from agents.files import DataFile, RowReader
+    from agents.rehearsal import Rehearsal
     from agents.spec_file import read_spec
 
     until = reference_until.replace(tzinfo=reference_until.tzinfo or UTC) if reference_until else None
     spec = read_spec(spec_path)
     file = DataFile(data)
-    with _progress(data, file.rows) as progress, _lines(events) as sink:
+    rehearsal = Rehearsal()
+    with _progress(data, file.rows) as progress, _lines(events) as sink, _lines(responses) as followed:
         run = FileBacktest(RowReader(file, spec), ReferenceCut(reference_rows, until),
-                           every_rows or spec.steps.min_rows, progress)  # fmt: skip
+                           every_rows or spec.steps.min_rows, progress,
+                           rehearsal.look if followed is not None else lambda _backtest: None)  # fmt: skip
         found = []
         for event in run.events():
             found.append(event)
             if sink is not None:
                 sink.write(event.model_dump_json() + "\n")
+            if followed is not None:
+                rehearsal.take(event, run.judged.spec)
+        if followed is not None:
+            _follow(run, rehearsal, followed)
     if as_json:
         typer.echo(json.dumps(_result(run, found), indent=2))
     elif events is None or str(events) != "-":
         _show(run, found)
+
+
+def _follow(run: FileBacktest, rehearsal: Rehearsal, file: TextIO) -> None:
+    """Write what would have followed."""
+    from schemas.topics import topic_of
+
+    if run.judged.time is None:
+        run.reader.notes.append("nothing follows in a file without times: cooldowns and digests go by them")
+    told = [(topic_of(type(decision).__name__).name, decision) for decision in rehearsal.decisions]
+    file.writelines(json.dumps({"topic": topic, **decision.model_dump(mode="json")}) + "\n" for topic, decision in told)
+    counts = Counter(topic for topic, _ in told)
+    shown = ", ".join(f"{number} {topic}" for topic, number in counts.items()) or "nothing"
+    run.reader.notes.append(f"by the spec's policy there would have followed: {shown}")
 
 
 @contextmanager

@@ -20,8 +20,9 @@ from agents.log_reader import LogReader
 from agents.screen import event_line, labels_line, metrics_table, number, request_line, signals_table, tier_text
 from agents.settings import Settings
 from schemas import codec
-from schemas.outbound import DriftEvent, IncidentStatus, MetricStatus, ModelStatus, RetrainRequest, SignalStatus
+from schemas.outbound import DriftEvent, IncidentStatus, MetricStatus, ModelStatus, SignalStatus
 from schemas.performance import Metric
+from schemas.responses import RetrainRequest
 
 ZONE: Final = ZoneInfo(TIMEZONE)
 METRICS: Final = (Metric.AUC, Metric.ACCURACY, Metric.BRIER)

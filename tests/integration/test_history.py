@@ -12,11 +12,11 @@ from agents.settings import Settings
 from agents.topics import ensure_topics
 from schemas import codec
 from schemas.export import example
-from schemas.outbound import Change, IncidentStatus, RetrainRequest
-from schemas.topics import TOPICS
+from schemas.outbound import Change, IncidentStatus
+from schemas.responses import RetrainRequest
 from tests.support.cli import driftline
 from tests.support.drift_events import drift_event
-from tests.support.produce import make_topic, produce
+from tests.support.produce import produce
 from tests.support.profiling import register
 from tests.support.worker import watched
 
@@ -50,8 +50,6 @@ async def test_versions_incidents_and_requests_are_told_once_and_in_order(settin
         settings, settings.topic("drift-events"), [(None, codec.encode(resolved)), (None, b"not an event")], 1
     )
 
-    if "retrain-acks" not in TOPICS:
-        await make_topic(settings, "retrain-acks", 1)
     answer = {"request_id": request.id, "model": "fraud", "status": "succeeded", "version": "2", "detail": "AUC 0.8"}
     answers = [answer, answer, {**answer, "model": "other"}, ["no answer"]]
     await produce(settings, settings.topic("retrain-acks"), [(None, json.dumps(each).encode()) for each in answers])

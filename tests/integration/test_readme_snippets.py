@@ -18,7 +18,8 @@ from agents.settings import Settings
 from agents.topics import ensure_topics
 from schemas.codec import encode
 from schemas.inbound import PredictionEvent
-from schemas.outbound import DriftEvent, RetrainRequest
+from schemas.outbound import DriftEvent
+from schemas.responses import RetrainRequest
 from tests.support.readme import blocks
 
 pytestmark = pytest.mark.integration

@@ -16,16 +16,16 @@ import pytest
 import yaml
 
 from agents.registry import Registry
-from agents.responses import retrain_request
 from agents.settings import Settings
 from agents.topics import ensure_topics
 from schemas import codec
 from schemas.model_spec import OffsetRange
-from schemas.outbound import Change, DriftEvent, IncidentStatus, RetrainRequest, Tier
-from schemas.topics import TOPICS
+from schemas.outbound import Change, DriftEvent, IncidentStatus, Tier
+from schemas.responses import RetrainRequest
 from tests.support.drift_events import START, drift_event
-from tests.support.produce import make_topic, produce
+from tests.support.produce import produce
 from tests.support.profiling import read_all
+from tests.support.responses import request_for
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "subscribers"
 QUIET_S = 1.0
@@ -69,7 +69,7 @@ def request(settings: Settings, **fields: Any) -> RetrainRequest:
     """The request that the response agent makes of a significant incident."""
     offsets = (OffsetRange(topic=settings.topic("predictions"), partition=0, from_offset=100, to_offset=100 + ROWS),)
     event = drift_event(**({"since": START, "since_offsets": offsets} | fields))
-    made = retrain_request(event, START, timedelta(days=1))
+    made = request_for(event)
     return made.model_copy(update={"training_range": made.training_range.model_copy(update={"offsets": offsets})})
 
 
@@ -199,9 +199,6 @@ async def test_a_model_is_trained_registered_and_watched_on_request(
     await produce(topics, topics.topic("outcomes"), [(None, json.dumps(label(row)).encode()) for row in range(ROWS)], 1)
     asked = request(topics)
     await tell(topics, "retrain-requests", asked, asked)
-
-    if "retrain-acks" not in TOPICS:
-        await make_topic(topics, "retrain-acks", 1)
 
     await load("retrain_with_mlflow").main(2 * QUIET_S)
     acks = [json.loads(record.value or b"") for record in await read_all(topics, "retrain-acks")]

@@ -19,7 +19,8 @@ from pydantic import BaseModel
 from agents.settings import Settings
 from agents.topics import admin
 from schemas.model_spec import ModelSpec
-from schemas.outbound import DeadLetter, DriftEvent, ModelState, ModelStatus, RetrainRequest
+from schemas.outbound import DeadLetter, DriftEvent, ModelState, ModelStatus
+from schemas.responses import RetrainRequest
 from tests.support.data import MONDAY, category, frozen_of, numbers, spec_of
 from tests.support.profiling import PLANS, WIDTH, read_all
 

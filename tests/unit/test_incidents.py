@@ -130,6 +130,46 @@ def test_where_no_signal_may_open_there_is_no_incident():
     assert followed.update([SIGNIFICANT], [reading()], step=1, moment="1", time=0.0) is None
 
 
+def reopening(within_s=120.0):
+    return Incidents("model/1/production", Family.DRIFT, WATCHED, reopen_within_s=within_s)
+
+
+def test_a_drift_that_is_back_soon_is_the_same_incident():
+    first, over, back = follow(reopening(), (MINOR, NONE, NONE), (NONE, NONE, NONE), (NONE, MODERATE, NONE))
+    assert (back.change, back.previous_tier, back.joined) == (Change.REOPENED, NONE, ("feature:b",))
+    assert first.incident.id == over.incident.id == back.incident.id
+    assert (back.incident.opened_at, back.incident.highest) == (first.incident.opened_at, MODERATE)
+    assert len({first.id, over.id, back.id}) == 3
+
+
+def test_a_drift_that_is_back_late_is_another_incident():
+    quiet = [(NONE, NONE, NONE)] * 2
+    first, _, _, later = follow(reopening(), (MINOR, NONE, NONE), *quiet, (MINOR, NONE, NONE))
+    assert (later.change, later.incident.id == first.incident.id) == (Change.OPENED, False)
+
+
+def test_rows_without_times_reopen_nothing():
+    followed, readings = reopening(), [reading()] * 3
+    told = [
+        followed.update([tier, NONE, NONE], readings, step=step, moment=str(step), time=float("nan"))
+        for step, tier in enumerate((MINOR, NONE, MINOR))
+    ]
+    assert told[-1].change is Change.OPENED
+
+
+def test_incidents_saved_before_they_could_reopen_are_restored():
+    followed = reopening()
+    followed.restore({"open": None})
+    assert [each.change for each in follow(followed, (MINOR, NONE, NONE))] == [Change.OPENED]
+
+
+def test_restored_after_its_end_an_incident_reopens_all_the_same():
+    original, copy = reopening(), reopening()
+    follow(original, (MINOR, NONE, NONE), (NONE, NONE, NONE))
+    copy.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(original.state())))
+    assert follow(copy, (MINOR, NONE, NONE), start=3) == follow(original, (MINOR, NONE, NONE), start=3)
+
+
 @pytest.mark.parametrize("history", [[(NONE, NONE, NONE)], [(MINOR, NONE, NONE), (MODERATE, MINOR, MINOR)]])
 def test_restored_incidents_continue_as_the_original(history):
     original, copy = incidents(), incidents()
