@@ -33,6 +33,7 @@ SURROGATE: Final = "a surrogate model: it follows from all rows drawn since the 
 SEGMENT: Final = "a segment: it is judged once in several steps, and so follows from the rows of all of these"
 LOOKS_BACK: Final = "a check that compares rows with those before them: it follows from more than the rows of one step"
 TOO_MANY: Final = "the incident has more signals than an event tells in full"
+ELSEWHERE: Final = "the drift event behind it tells it"
 _LIMITS: Final = "limits"
 _BURST: Final = "burst"
 
@@ -162,6 +163,14 @@ def read_state(text: str) -> State:
 def limits_of(state: State) -> tuple[State, float]:
     """Return what a limit's state holds: that of all limits, and the rows worth an independent one."""
     return state[_LIMITS], state[_BURST]
+
+
+def numbers_only(evidence: Sequence[StepEvidence]) -> tuple[StepEvidence, ...]:
+    """Leave out the states: what is kept where the event itself can be looked up."""
+    return tuple(
+        each if each.state is None else each.model_copy(update={"state": None, "not_told": ELSEWHERE})
+        for each in evidence
+    )
 
 
 def seeds_of(spec: ModelSpec) -> dict[str, int]:

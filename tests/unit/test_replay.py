@@ -7,9 +7,10 @@ import pytest
 
 from detector.judge import ModelJudge
 from detector.layout import Layout
-from detector.lineage import SEGMENT, SURROGATE, TOO_MANY, part_of, seeds_of, with_part
+from detector.lineage import ELSEWHERE, SEGMENT, SURROGATE, TOO_MANY, part_of, seeds_of, with_part
 from detector.ragged import Ragged
 from detector.replay import CountedStep, replay_step, replay_steps
+from detector.responses.cases import shortened
 from detector.rows import Rows
 from detector.totals import RunningTotal
 from schemas import codec
@@ -169,6 +170,14 @@ def test_the_reference_is_named_by_the_hash_of_its_content(history: History) -> 
 def test_seeds_of_detectors_that_draw_are_named() -> None:
     spec = watched_model(detectors={"feature:x": {"name": "kswin"}, "feature:y": {"name": "adwin"}})
     assert seeds_of(spec) == {"feature:x/kswin": 1}
+
+
+def test_what_is_kept_of_an_event_for_a_request_has_the_numbers_and_not_the_states(history: History) -> None:
+    kept = shortened(history.events[0]).lineage
+    assert kept.steps == history.events[0].lineage.steps[-1:]
+    for short, told in zip(kept.evidence, history.events[0].lineage.evidence, strict=True):
+        assert (short.before, short.after, short.score) == (told.before, told.after, told.score)
+        assert (short.state, short.not_told) == (None, ELSEWHERE)
 
 
 # --------------------------------------------------------------------------------------- what cannot be recomputed
