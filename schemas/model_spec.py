@@ -394,7 +394,7 @@ class ModelSpec(Outbound):
     def _timezone_exists(cls, value: str) -> str:
         try:
             ZoneInfo(value)
-        except (ValueError, OSError) as error:
+        except (KeyError, ValueError, OSError) as error:  # an unknown one is a KeyError
             raise ValueError(f"unknown timezone {value!r}: use an IANA name such as Europe/Berlin") from error
         return value
 

@@ -54,7 +54,7 @@ def _watch(name: str, seconds: float, keep: int) -> int:
         for path in sorted(new, key=lambda path: (path.stat().st_size, path.name))[:keep]:
             _kept(name, path)
         if done.returncode:
-            print(done.stderr[-4_000:])
+            print(f"  ended with {done.returncode}\n{done.stdout[-4_000:]}\n{done.stderr[-4_000:]}")
         return int(bool(done.returncode))
 
 

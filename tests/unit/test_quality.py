@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.responses import asks
 from detector.budget import budget_of
 from detector.judge import ModelJudge
 from detector.layout import Layout
 from detector.quality.rates import RateReader
+from detector.responses.retraining import wants
 from detector.rows import INVALID, Rows
 from detector.totals import RunningTotal
 from schemas.codec import decode, encode
@@ -104,7 +104,7 @@ def test_a_column_that_stops_coming_is_a_fault_and_no_drift(broken: Judged) -> N
 
 
 def test_a_fault_never_asks_for_retraining(broken: Judged) -> None:
-    assert not any(map(asks, broken.events))
+    assert not any(wants(event, broken.judge.spec) for event in broken.events)
     assert broken.events[-1].response is Response.ENHANCED_MONITORING
 
 

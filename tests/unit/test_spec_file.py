@@ -112,3 +112,10 @@ def test_a_file_that_is_no_mapping_is_no_spec(text: str) -> None:
 def test_a_spec_that_is_not_there_is_named_with_the_command_that_makes_one(tmp_path: Path) -> None:
     with pytest.raises(SpecFileError, match=r"m\.yaml: there is no such file; `driftline models init` makes one"):
         read_spec(tmp_path / "m.yaml")
+
+
+@pytest.mark.parametrize("timezone", ["Europe/Berlinn", "UTC#", "../UTC"])
+def test_an_unknown_timezone_is_one_clear_error(timezone: str) -> None:
+    text = render_spec(spec_of(*numbers("x"))).replace("timezone: UTC", f"timezone: '{timezone}'")
+    with pytest.raises(SpecFileError, match=r"timezone: unknown timezone .*: use an IANA name such as Europe/Berlin"):
+        parse_spec(text, "spec.yaml")
