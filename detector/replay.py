@@ -20,12 +20,13 @@ from detector.evidence import EvidenceEngine
 from detector.expectation import WHOLE
 from detector.layout import Layout
 from detector.limits import Limits
-from detector.lineage import SURROGATE, Subject, evidence_of, limits_of, read_state, with_part
+from detector.lineage import SURROGATE, State, Subject, evidence_of, limits_of, read_state, with_part
 from detector.monitor import Monitor
 from detector.profile import Profile, Vector
-from detector.quality.rates import Rate, RateReader
+from detector.quality.rates import RateReader
 from detector.quality.watch import rate_baselines
-from detector.ragged import Floats, Ragged
+from detector.ragged import Ragged
+from detector.readings import SignalBaseline
 from detector.reference import baselines
 from detector.steps import PaneCounts
 from schemas.lineage import StepEvidence
@@ -103,8 +104,7 @@ def replay_steps(
     """
     layout = Layout(spec)
     monitor, found = Monitor(spec, layout, stage), dict[Subject, StepEvidence]()
-    left_out = {rate.signal for rate in layout.rates if rate.looks_back}.union(spec.surrogate_signals)
-    signals = {_subject(told) for told in evidence if told.signal not in left_out}
+    signals = {_subject(told) for told in evidence if told.signal not in spec.surrogate_signals}
     for counted in steps:
         until = None if counted.step.until is None else counted.step.until.timestamp()
         pairs = zip(counted.step.panes, counted.panes, strict=True)
@@ -125,24 +125,38 @@ def _of(stage: Stage, vectors: Mapping[tuple[Stage, int], Vector]) -> dict[int, 
 
 def _compared(told: StepEvidence, found: StepEvidence | None) -> Recomputed:
     if found is None:
-        return Recomputed(told, why_not=told.not_told or SURROGATE)
+        return Recomputed(told, why_not=SURROGATE)
     return Recomputed(told, found.before, found.after, found.score)
 
 
-def _with_family_of(signal: str, rates: Sequence[Rate]) -> list[Rate]:
-    """All rates that are watched together with a signal; none where it is no rate."""
-    families = {rate.family for rate in rates if rate.signal == signal}
-    return [rate for rate in rates if rate.family in families]
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    """Signals that are judged together, and the step's counts of them by phase."""
+
+    baselines: Sequence[SignalBaseline]
+    counts: Mapping[int, Sequence[Vector]]
+
+    def replay(self, told: StepEvidence, index: int, state: State) -> Recomputed:
+        """Put what the event tells into an engine that is otherwise new, and let it take the step."""
+        engine = EvidenceEngine(self.baselines, log_threshold=0.0)  # which is for those who read it
+        layout = Ragged([len(each.phases[WHOLE]) for each in self.baselines])
+        engine.restore(with_part(engine.state(), layout, index, state))
+        before = evidence_of(engine.evidence)[index]
+        reading = engine.step(self.counts)[index]
+        return Recomputed(told, before, reading.evidence, reading.score)
 
 
 class _StepReplay:
     def __init__(self, spec: ModelSpec, parts: Mapping[int, Vector]) -> None:
-        self._spec, self._layout, self._parts = spec, Layout(spec), parts
-        self._references = baselines(spec, self._layout)
-        self._signals = {each.name: index for index, each in enumerate(self._references)}
-        self._ragged = Ragged([len(each.phases[WHOLE]) for each in self._references])
-        self._threshold = threshold_of(spec)
-        self._counts = {phase: self._layout.signal_counts(vector) for phase, vector in parts.items()}
+        self._layout, self._threshold = Layout(spec), threshold_of(spec)
+        counts = {phase: self._layout.signal_counts(vector) for phase, vector in parts.items()}
+        engines = [_Engine(baselines(spec, self._layout), counts)]
+        for family in dict.fromkeys(rate.family for rate in self._layout.rates):
+            rates = [rate for rate in self._layout.rates if rate.family is family]
+            read = RateReader(rates)
+            of_rates = {phase: list(read.read(vector)) for phase, vector in parts.items()}
+            engines.append(_Engine(rate_baselines(spec, self._layout, rates), of_rates))
+        self._places = {each.name: (engine, index) for engine in engines for index, each in enumerate(engine.baselines)}
         self._whole = sum(parts.values(), np.zeros(self._layout.width, dtype=np.int64))
 
     def of(self, told: StepEvidence) -> Recomputed:
@@ -150,31 +164,12 @@ class _StepReplay:
             return Recomputed(told, why_not=told.not_told or "the event does not tell the evidence before its step")
         try:
             state = read_state(told.state)
-            if told.signal in self._signals:
-                return self._of_engine(told, state)
-            if rates := _with_family_of(told.signal, self._layout.rates):
-                return self._of_rate(told, rates, state)
+            if told.signal in self._places:
+                engine, index = self._places[told.signal]
+                return engine.replay(told, index, state)
             return self._of_limit(told, *limits_of(state))
         except (ValueError, LookupError, TypeError) as error:
             return Recomputed(told, why_not=f"what the event tells does not fit this version of driftline: {error}")
-
-    def _of_engine(
-        self, told: StepEvidence, state: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]
-    ) -> Recomputed:
-        index = self._signals[told.signal]
-        engine = EvidenceEngine(self._references, log_threshold=self._threshold)
-        engine.restore(with_part(engine.state(), self._ragged, index, state))
-        before = evidence_of(engine.evidence)[index]
-        reading = engine.step(self._counts)[index]
-        return Recomputed(told, before, reading.evidence, reading.score)
-
-    def _of_rate(self, told: StepEvidence, rates: Sequence[Rate], state: Mapping[str, Floats]) -> Recomputed:
-        index = [rate.signal for rate in rates].index(told.signal)
-        engine = EvidenceEngine(rate_baselines(self._spec, self._layout, rates), log_threshold=self._threshold)
-        engine.restore(with_part(engine.state(), Ragged([2] * len(rates)), index, state))
-        before, read = evidence_of(engine.evidence)[index], RateReader(rates).read
-        reading = engine.step({phase: list(read(vector)) for phase, vector in self._parts.items()})[index]
-        return Recomputed(told, before, reading.evidence, reading.score)
 
     def _of_limit(self, told: StepEvidence, state: Mapping[str, object], burst: float) -> Recomputed:
         limits = Limits(self._layout, log_threshold=self._threshold)

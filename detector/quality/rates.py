@@ -49,8 +49,6 @@ class Rate:
         Ranks the signals of an incident, as a feature's does.
     expected
         The rate where the reference has no such row; None: it is then not judged.
-    looks_back
-        Whether a row is bad by the rows before it, so that it cannot be told again from the rows of a step alone.
     of_signal
         The signal whose values make a row bad. Where the reference has too few bad rows to tell how bursty they are,
         they are taken to be as bursty as its values.
@@ -70,7 +68,6 @@ class Rate:
     importance: float = 1.0
     expected: float | None = None
     awaited: int = 0
-    looks_back: bool = False
     of_signal: str | None = None
     by_value: bool = False
 

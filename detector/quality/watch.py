@@ -6,7 +6,7 @@ Data at fault is no drift: it has incidents of its own, which ask nobody to retr
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -17,19 +17,10 @@ from detector.expectation import WHOLE
 from detector.explain import interval_of, next_tier, surely_drifted
 from detector.incidents import Incident, IncidentChange, Incidents, Member, Watched
 from detector.layout import Layout
-from detector.lineage import (
-    LOOKS_BACK,
-    MOST_SIGNALS,
-    MOST_STATE_CHARACTERS,
-    TOO_MANY,
-    Subject,
-    evidence_of,
-    part_of,
-    write_state,
-)
+from detector.lineage import Trail, evidence_of
 from detector.onsets import LOW, Mark, Onsets
 from detector.quality.rates import ASSUMED_ROWS, BAD, COSTS, TOLD_ROWS, Rate, RateReader
-from detector.ragged import Floats, Ragged
+from detector.ragged import Ragged
 from detector.readings import SignalBaseline, SignalReading
 from detector.reference import reference_vectors
 from detector.tiers import Tiers
@@ -73,10 +64,8 @@ class RateWatch:
         members = [Watched(rate.signal, rate.importance) for rate in self._rates]
         self._incidents = Incidents(scope, family, members, reopen_within_s=reopen_within_s)
         self._onsets, self.onset = Onsets([rate.signal for rate in self._rates]), Mark()
+        self._trail = Trail(Ragged([2] * len(self._rates)))
         self._readings: Sequence[SignalReading] = self._engine.step({})
-        self._places = Ragged([2] * len(self._rates))
-        self._before: Mapping[str, Floats] = self._engine.state()
-        self._evidence_before = evidence_of(self._engine.evidence)
 
     def __len__(self) -> int:
         """How many rates there are."""
@@ -84,7 +73,7 @@ class RateWatch:
 
     def step(self, parts: Mapping[int, Ints]) -> None:
         """Move the evidence by a step's rows, given as a vector of the layout for each phase."""
-        self._before, self._evidence_before = self._engine.state(), evidence_of(self._engine.evidence)
+        self._trail.begin(self._engine, evidence_of(self._engine.evidence))
         self._readings = self._engine.step({phase: list(self._reader.read(each)) for phase, each in parts.items()})
 
     def decide(self, now: Mark, *, step: int, moment: str) -> IncidentChange | None:
@@ -97,6 +86,11 @@ class RateWatch:
         if change is not None and change.change is Change.OPENED:
             self.onset = self._onsets.earliest(sorted(member.name for member in change.incident.members))
         return change
+
+    def told(self, signals: Collection[str]) -> tuple[StepEvidence, ...]:
+        """What the last step did to the evidence of some rates, in the order given."""
+        places = {rate.signal: place for place, rate in enumerate(self._rates)}
+        return self._trail.told([(places[each], (each, None)) for each in signals if each in places], self._readings)
 
     def verdict(self, member: Member) -> SignalVerdict:
         """Say what the reading of an incident's member means."""
@@ -119,31 +113,6 @@ class RateWatch:
             actual_mean=actual,
             bins=(BinChange(bin=rate.what, expected=expected, actual=actual),),
         )
-
-    def told(self, indices: Iterable[int]) -> tuple[StepEvidence, ...]:
-        """Tell what the last step did to the evidence of some rates, as `detector.lineage.Trail` does."""
-        room, told = MOST_STATE_CHARACTERS, []
-        for index in list(indices)[:MOST_SIGNALS]:
-            rate, reading = self._rates[index], self._readings[index]
-            state = None if rate.looks_back else write_state(part_of(self._before, self._places, index))
-            why = LOOKS_BACK if state is None else TOO_MANY if len(state) > room else None
-            state = state if why is None else None
-            room -= len(state or "")
-            told.append(
-                StepEvidence(
-                    signal=rate.signal,
-                    before=self._evidence_before[index],
-                    after=reading.evidence,
-                    score=reading.score,
-                    state=state,
-                    not_told=why,
-                )
-            )
-        return tuple(told)
-
-    def told_of(self, signals: Collection[Subject]) -> tuple[StepEvidence, ...]:
-        """Tell of rates by their names."""
-        return self.told(index for index, rate in enumerate(self._rates) if (rate.signal, None) in signals)
 
     def sure(self) -> tuple[str, ...]:
         """Rates that have surely risen when all are looked at together, most evidence first."""
