@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-faults lint format bench clean
+.PHONY: help setup demo test test-fast test-faults fuzz lint format bench clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,10 @@ test-fast: $(READY) ## the tests that need no broker and no patience: unit, prop
 
 test-faults: $(READY) ## break workers, broker and network while events flow, and count everything again
 	@$(BIN)/python -m tests.faults $(ARGS)
+
+fuzz: $(READY) ## look for events, rules and specs that break reading, for five minutes (installs atheris)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet 'atheris>=3.0'
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 lint: $(READY) ## ruff, format, types, direction of the imports
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ from agents.registry import SpecConflictError
 from detector.inference import Answers, infer_spec
 from detector.rows import Source
 from schemas.model_spec import PREDICTION, FeaturesFrom, ModelSpec, ReferenceSpec
+from schemas.quality import QualitySpec
 
 if TYPE_CHECKING:
     from agents.formats.decoded import ModelVersion
@@ -116,4 +117,5 @@ def guess(
         answers=answers,
         features_from=FeaturesFrom.FEATURES if source is Source.FEATURES else FeaturesFrom.PREDICTIONS,
         reference=ReferenceSpec(rows=baseline_rows),
+        quality=QualitySpec(),
     )

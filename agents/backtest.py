@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
@@ -24,6 +24,7 @@ from detector.segments.values import event_fields
 from detector.totals import RunningTotal
 from schemas.model_spec import ModelSpec, Seasonality
 from schemas.outbound import DriftEvent, ModelStatus
+from schemas.rules import Origin, RuleSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class Backtest:
         """Count rows, fold totals in wherever K are full, and hand on what that decides."""
         self._is_timed = self._is_timed and not np.isnan(rows.times).any()
         if not self._is_timed:
-            rows = Rows(rows.source, rows.offsets, np.zeros(len(rows)), rows.stages, rows.columns)
+            rows = replace(rows, times=np.zeros(len(rows)))
         start = 0
         while start < len(rows):
             stop = min(start + self.every_rows - self._waiting, len(rows))
@@ -152,9 +153,11 @@ class FileBacktest:
     read: int = 0
     """Rows read, those of the reference and those left out too."""
     backtest: Backtest | None = None
+    _origins: dict[RuleSpec, frozenset[Origin]] = field(init=False)
 
     def __post_init__(self) -> None:
         spec, path = self.reader.spec, self.reader.file.path
+        self._origins = {each.rule: each.origins for each in spec.checked_rules}
         if not self.cut.is_given and spec.reference.frozen is None:
             self.cut = ReferenceCut(rows=spec.reference.rows)
             self.reader.notes.append(f"the spec has no reference yet: the first {spec.reference.rows} rows are taken")
@@ -164,6 +167,7 @@ class FileBacktest:
             self.reader.spec = spec.model_copy(update={"outcomes": None})
         if self.cut.is_given and len(self.reader.fields) < len(event_fields(spec)):
             self.reader.spec = self.reader.spec.model_copy(update={"segments": None})
+        self._leave_out_rules()
         if not self.reader.timed:
             if self.cut.until is not None:
                 raise OperatorError(f"{path} has no time column {spec.columns.time!r}: use --reference-rows")
@@ -172,6 +176,21 @@ class FileBacktest:
                     f"{path} has no time column {spec.columns.time!r}, and {spec.seasonality} seasonality needs one: "
                     "name it under `columns: time:` in the spec"
                 )
+
+    def _leave_out_rules(self) -> None:
+        """Ask no rule of a file that has not what it reads."""
+        spec, path = self.reader.spec, self.reader.file.path
+        lacking = {Origin.TIME} if not self.reader.timed else set()
+        lacking |= {Origin.PREDICTION} if not self.reader.has_answer else set()
+        lacking |= {Origin.LABEL} if not self.reader.has_labels else set()
+        kept = []
+        for rule, origins in self._origins.items():
+            if lost := sorted(lacking & origins):
+                self.reader.notes.append(f"{path} has not {' and '.join(lost)}: rule {rule.name} is not asked")
+            else:
+                kept.append(rule)
+        if len(kept) < len(spec.rules):
+            self.reader.spec = spec.model_copy(update={"rules": tuple(kept)})
 
     @property
     def judged(self) -> Backtest:

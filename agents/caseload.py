@@ -16,6 +16,7 @@ from detector.state import StateError
 from schemas.model_spec import ModelSpec, Stage
 from schemas.outbound import DriftEvent, ModelState, ModelStatus
 from schemas.profiles import BaselineRows, ProfileTotal, UnregisteredRows
+from schemas.schema_changes import SchemaChange
 
 if TYPE_CHECKING:
     from agents.registry import Registration
@@ -55,11 +56,11 @@ class Caseload:
 
     # ------------------------------------------------------------------------------------------ taking events
 
-    def judge(self, total: ProfileTotal, registration: Registration) -> list[DriftEvent]:
-        """Fold in a total of the version that is in force; return what that decides."""
+    def judge(self, total: ProfileTotal, registration: Registration) -> list[DriftEvent | SchemaChange]:
+        """Fold in a total of the version that is in force; return what that decides, and what it shows of events."""
         judge = self._watch(registration)
         self._changed((total.model, total.version))
-        return judge.fold(total)
+        return [*judge.fold(total), *judge.take_schema_changes()]
 
     def collect(self, rows: BaselineRows, registration: Registration) -> None:
         """Take forwarded rows for the reference of a version; rows that come after it was frozen are of no use."""

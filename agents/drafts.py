@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -15,6 +15,7 @@ from agents.errors import OperatorError
 from agents.files import DataFile, RowReader, by_source
 from detector.calibration import score_threshold
 from detector.inference import infer_spec
+from detector.layout import Layout
 from detector.reference import freeze
 from detector.rows import Column, Rows
 from schemas.model_spec import ColumnNames, FrozenReference, ModelSpec, Task
@@ -102,6 +103,7 @@ def draft_spec(
         outcomes = spec.outcomes.model_copy(update={"threshold": threshold})
         spec = spec.model_copy(update={"outcomes": outcomes})
         more.append(f"the positive class was predicted from a score of {threshold:g} on: see `outcomes.threshold`")
+    more += _broken(spec)
     return Draft(spec, cast(FrozenReference, spec.reference.frozen), (*notes, *reader.notes, *more))
 
 
@@ -111,6 +113,19 @@ def segments_of(asked: Sequence[str]) -> dict[str, Any]:
     single = [each for each in asked if each.count(PAIR) != 1]
     fields = dict.fromkeys([*single, *(name for pair in pairs for name in pair)])
     return {"fields": tuple(fields), "pairs": tuple(pairs)}
+
+
+def _broken(spec: ModelSpec) -> list[str]:
+    """Say of each rule that the reference breaks how often it does."""
+    layout = Layout(spec)
+    counts = [layout.rule_counts(vector) for vector in layout.reference().parts.values()]
+    if not counts:
+        return []
+    return [
+        f"rule {rule.name}: {broken:,} of {broken + kept:,} rows break it; it is an alarm when more do"
+        for rule, (broken, kept, _) in zip(spec.rules, np.sum(counts, axis=0).tolist(), strict=True)
+        if broken
+    ]
 
 
 def _read_all(reader: RowReader, progress: Callable[[int], None]) -> tuple[Rows, dict[str, int]]:
@@ -136,7 +151,8 @@ def _in_order_of_time(rows: Rows) -> Rows:
         return [column[i] for i in order.tolist()]
 
     columns: Sequence[Column | None] = [sort(column) for column in rows.columns]
-    return Rows(rows.source, rows.offsets, rows.times[order], rows.stages[order], tuple(columns))
+    service = None if rows.service is None else rows.service[order]
+    return replace(rows, times=rows.times[order], stages=rows.stages[order], columns=tuple(columns), service=service)
 
 
 def _digest(path: Path) -> str:

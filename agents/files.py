@@ -20,11 +20,17 @@ from numpy.typing import NDArray
 
 from agents.cells import MISSING, read_column, read_stages, read_times
 from agents.errors import OperatorError
+from agents.formats.columns import status_codes
+from detector.constraints import Constraints
 from detector.outcomes import outcome_columns
 from detector.rows import Column, Rows, Source, carried, signal_types
 from detector.segments.values import event_fields, segment_columns
 from schemas.model_spec import LABEL, ColumnNames, FeatureType, ModelSpec, Output, Task
 
+LATENCY_COLUMN: Final = "latency_ms"
+STATUS_COLUMN: Final = "status"
+SERVICE_COLUMNS: Final = (LATENCY_COLUMN, STATUS_COLUMN)
+"""Where a file tells how the service answered; these have no names of their own in a spec."""
 PARQUET_ROWS: Final = 16_384
 CSV_BYTES: Final = 4 * 1_048_576
 """Read at once: bounds the memory, whatever the file's size."""
@@ -219,6 +225,8 @@ class RowReader:
         wanted += self.fields
         wanted += [name for name in (self.answer, names.time, names.version, names.stage)
                    if name is not None and name in self.file.columns]  # fmt: skip
+        if self.spec.service is not None:
+            wanted += [name for name in SERVICE_COLUMNS if name in self.file.columns]
         start = 0
         for batch in self.file.batches(list(dict.fromkeys(wanted))):
             if batch.num_rows:
@@ -250,12 +258,16 @@ class RowReader:
                 shown = batch[names.time][0].as_py()
                 raise FileError(f"{self.file.path}: {names.time!r} holds no times: row {start} has {shown!r}")
         watched = len(self.spec.features) + (self.spec.prediction is not None)
-        features = [self._column(batch, signal) for signal in range(watched)]
+        constraints = Constraints(self.spec)
+        features = list(constraints.apply([self._column(batch, signal) for signal in range(watched)]))
+        if (refused := constraints.refused(features)) is not None:
+            leave_out(~refused.keep, "a value that the spec refuses")
         outcomes = self._outcomes(batch)
         fields = {name: read_column(batch[name], FeatureType.CATEGORY) for name in self.fields}
         segments = segment_columns(self.spec, features[: len(self.spec.features)], fields)
         columns = (*features, *outcomes[: len(outcomes) - len(segments)], *segments)
-        rows = Rows(Source.PREDICTIONS, np.arange(start, start + count), times, stages, columns)
+        offsets = np.arange(start, start + count)
+        rows = Rows(Source.PREDICTIONS, offsets, times, stages, columns, service=self._service(batch))
         return Chunk(rows if keep.all() else _only(rows, keep), start + count, left_out)
 
     def _column(self, batch: pa.RecordBatch, signal: int) -> Column | None:
@@ -263,6 +275,18 @@ class RowReader:
         if name is None or name not in batch.schema.names:
             return None
         return read_column(batch[name], signal_types(self.spec)[signal])
+
+    def _service(self, batch: pa.RecordBatch) -> NDArray[np.float64] | None:
+        """How the service answered, (n, 2), where the spec watches that and the file tells it."""
+        told = set(SERVICE_COLUMNS) & set(batch.schema.names) - {feature.name for feature in self.spec.features}
+        if self.spec.service is None or not told:
+            return None
+        found = np.full((batch.num_rows, 2), np.nan)
+        if LATENCY_COLUMN in told:
+            found[:, 0] = read_column(batch[LATENCY_COLUMN], FeatureType.NUMBER)
+        if STATUS_COLUMN in told:
+            found[:, 1] = status_codes(read_column(batch[STATUS_COLUMN], FeatureType.CATEGORY))
+        return found
 
     def _outcomes(self, batch: pa.RecordBatch) -> list[Column | None]:
         spec, names = self.spec, self.spec.columns
@@ -290,7 +314,8 @@ def by_source(rows: Rows, spec: ModelSpec) -> list[Rows]:
         pairs = zip(rows.columns, carried(spec, source), strict=True)
         columns = tuple(column if is_carried else None for column, is_carried in pairs)
         if any(column is not None for column in columns):
-            part = Rows(source, rows.offsets, rows.times, rows.stages, columns)
+            service = rows.service if source is Source.PREDICTIONS else None
+            part = Rows(source, rows.offsets, rows.times, rows.stages, columns, service=service)
             if source is Source.OUTCOMES:
                 part = _labelled(replace(part, context=context), spec)
             elif spec.segments is not None and columns[first] is None:
@@ -313,7 +338,15 @@ def _only(rows: Rows, keep: NDArray[np.bool_]) -> Rows:
     chosen = np.flatnonzero(keep)
     context = None if rows.context is None else _chosen(rows.context, chosen)
     columns = _chosen(rows.columns, chosen)
-    return Rows(rows.source, rows.offsets[chosen], rows.times[chosen], rows.stages[chosen], columns, context)
+    return replace(
+        rows,
+        offsets=rows.offsets[chosen],
+        times=rows.times[chosen],
+        stages=rows.stages[chosen],
+        columns=columns,
+        context=context,
+        service=None if rows.service is None else rows.service[chosen],
+    )
 
 
 def _chosen(columns: Sequence[Column | None], chosen: NDArray[np.int64]) -> tuple[Column | None, ...]:

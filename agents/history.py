@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from aiokafka.structs import ConsumerRecord
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from agents.log_reader import LogReader
 from agents.registry import Registration, Registry
@@ -21,7 +21,8 @@ from agents.settings import Settings
 from agents.topics import admin
 from schemas import codec
 from schemas.outbound import DriftEvent
-from schemas.responses import RetrainRequest
+from schemas.responses import AckStatus, ResponseEvent, ResponseStatus, RetrainAck, RetrainRequest
+from schemas.tiers import Response
 
 
 class Kind(StrEnum):
@@ -152,19 +153,21 @@ def _incidents(_settings: Settings, model: str) -> Reading:
 
 
 def _requests(_settings: Settings, model: str) -> Reading:
-    seen: set[str] = set()
+    seen: set[tuple[str, int]] = set()
 
     def read(record: ConsumerRecord) -> Iterator[Entry]:
         request = _decoded(RetrainRequest, record, model)
-        if request is not None and request.id not in seen:
-            seen.add(request.id)
+        if request is not None and (request.id, request.attempt) not in seen:
+            seen.add((request.id, request.attempt))
             records = sum(each.to_offset - each.from_offset for each in request.training_range.offsets)
             facts = {
                 "id": request.id, "incident_id": request.incident_id, "event_id": request.event_id,
+                "attempt": request.attempt, "trigger": request.trigger.value,
                 "urgency": request.urgency.value, "since": _iso(request.training_range.since),
                 "until": _iso(request.training_range.until), "records": records,
             }  # fmt: skip
-            what = f"on {records:,} records, urgency {request.urgency}: {request.reason}"
+            again = f", for the {request.attempt}. time" if request.attempt > 1 else ""
+            what = f"on {records:,} records, urgency {request.urgency}{again}: {request.reason}"
             yield Entry(_written(record), request.time, Kind.REQUESTED, request.version, what, facts)
 
     return read
@@ -172,16 +175,33 @@ def _requests(_settings: Settings, model: str) -> Reading:
 
 def _answers(_settings: Settings, model: str) -> Reading:
     """Follow what pipelines answer: each status of a request once."""
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[str, AckStatus]] = set()
 
     def read(record: ConsumerRecord) -> Iterator[Entry]:
-        answer = _Answer.read(record)
-        if answer is not None and answer.model == model and (answer.request_id, answer.status) not in seen:
+        answer = _decoded(RetrainAck, record, model)
+        if answer is not None and (answer.request_id, answer.status) not in seen:
             seen.add((answer.request_id, answer.status))
             facts = {"request_id": answer.request_id, "new_version": answer.version}
-            new = f"version {answer.version}" if answer.version else ""
-            what = ", ".join(filter(None, [f"request {answer.request_id[:8]}", new, answer.detail]))
+            what = ", ".join(filter(None, [f"request {answer.request_id[:8]}", answer.detail]))
             yield Entry(_written(record), None, f"training {answer.status}", answer.version or "", what, facts)
+
+    return read
+
+
+def _responses(_settings: Settings, model: str) -> Reading:
+    """Follow what driftline does, and what nobody answered; investigations and answers are told by other topics."""
+    seen: set[str] = set()
+
+    def read(record: ConsumerRecord) -> Iterator[Entry]:
+        event = _decoded(ResponseEvent, record, model)
+        if event is not None and (event.action, event.status) in TOLD_RESPONSES and event.id not in seen:
+            seen.add(event.id)
+            facts = {
+                "id": event.id, "incident_id": event.incident_id, "request_id": event.request_id,
+                "stage": event.stage.value, "action": event.action.value, "status": event.status.value,
+            }  # fmt: skip
+            kind = f"{event.action.value.replace('_', ' ')} {event.status}"
+            yield Entry(_written(record), event.time, kind, event.version, event.summary, facts)
 
     return read
 
@@ -203,27 +223,17 @@ def _iso(time: datetime | None) -> str | None:
     return None if time is None else time.isoformat()
 
 
-class _Answer(BaseModel):
-    """What a pipeline says of a retrain request."""
-
-    request_id: str
-    model: str
-    status: str
-    version: str | None = None
-    detail: str | None = None
-
-    @classmethod
-    def read(cls, record: ConsumerRecord) -> _Answer | None:
-        """The record's answer; None for what is none."""
-        try:
-            return cls.model_validate_json(record.value or b"")
-        except ValidationError:
-            return None
-
+TOLD_RESPONSES: Final = {
+    (Response.ENHANCED_MONITORING, ResponseStatus.STARTED),
+    (Response.ENHANCED_MONITORING, ResponseStatus.ENDED),
+    (Response.RETRAIN, ResponseStatus.UNANSWERED),
+    (Response.RETRAIN, ResponseStatus.EXPIRED),
+}
 
 READERS: Final[dict[str, Callable[[Settings, str], Reading]]] = {
     "models": _versions,
     "drift-events": _incidents,
+    "responses": _responses,
     "retrain-requests": _requests,
     "retrain-acks": _answers,
 }

@@ -26,6 +26,7 @@ from detector.state import StateError
 from schemas import codec
 from schemas.outbound import DriftEvent
 from schemas.profiles import PROFILE_EVENT, BaselineRows, ProfileTotal, UnregisteredRows
+from schemas.schema_changes import SchemaChange
 from schemas.topics import TOPICS
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Judging:
         self._metrics = metrics
         self._check = check
         self._drift_events = app.settings.topic("drift-events")
+        self._schema_changes = app.settings.topic("schema-changes")
         self._unknown: dict[tuple[str, str, str], int] = {}
         """Specs that were looked for in vain, with the registry's revision at that time."""
         self.taken = 0
@@ -187,13 +189,20 @@ class Judging:
             self._count(events, total)
             self._check()
 
-    def _outgoing(self, event: DriftEvent) -> Outgoing:
-        value = fitted(event, TOPICS["drift-events"].max_message_bytes)
+    def _outgoing(self, event: DriftEvent | SchemaChange) -> Outgoing:
         headers = codec.headers(event, source=SOURCE)
+        if isinstance(event, SchemaChange):
+            return Outgoing(self._schema_changes, event.model.encode(), codec.encode(event), headers=headers)
+        value = fitted(event, TOPICS["drift-events"].max_message_bytes)
         return Outgoing(self._drift_events, event.model.encode(), value, headers=headers)
 
-    def _count(self, events: Iterable[DriftEvent], total: ProfileTotal) -> None:
+    def _count(self, events: Iterable[DriftEvent | SchemaChange], total: ProfileTotal) -> None:
         for event in events:
+            if isinstance(event, SchemaChange):
+                self._metrics.schema_changes.labels(event.model, event.version).inc()
+                log.warning("the features of events have changed", model=event.model, version=event.version,
+                            summary=event.summary)  # fmt: skip
+                continue
             self._metrics.drift_events.labels(event.model, event.version, event.change.value, event.tier.value).inc()
             log.info("drift", change=event.change.value, tier=event.tier.value, model=event.model,
                      version=event.version, stage=event.stage.value, incident=event.incident_id,

@@ -67,6 +67,13 @@ METRICS: Final = (
         (*_MODEL, "feature"),
     ),
     MetricSpec(
+        "driftline_schema_changes_total",
+        Kind.COUNTER,
+        "Changes of the features of a model's events: some gone, new, renamed or of another type; see the topic "
+        "schema-changes.",
+        _MODEL,
+    ),
+    MetricSpec(
         "driftline_unregistered_rows_total", Kind.COUNTER, "Rows of model versions that nobody registered.", _MODEL
     ),
     MetricSpec(
@@ -194,6 +201,7 @@ class Metrics:
     rows: Counter
     dead_letters: Counter
     invalid_values: Counter
+    schema_changes: Counter
     unregistered_rows: Counter
     uncounted_offsets: Counter
     damaged_records: Counter

@@ -27,7 +27,6 @@ from agents.seals import seal_of
 from agents.statelog import open_record, report_damage
 from agents.tasks import end_tasks
 from detector.layout import Layout
-from detector.profile import Profile
 from detector.reference_rows import decode_reference
 from detector.state import StateError
 from schemas import codec
@@ -100,7 +99,7 @@ def _layout(spec: ModelSpec) -> Layout | None:
     if spec.reference.frozen is None:
         return None
     layout = Layout(spec)
-    Profile.decode(spec.reference.frozen.profile, layout.width, layout.segment_width)
+    layout.reference()
     for sample in spec.reference.frozen.sample or ():
         decode_reference(layout, sample)
     return layout

@@ -134,7 +134,7 @@ async def _recompute(event: DriftEvent, steps: Sequence[Step], spec: ModelSpec, 
         notes.append("the reference in the spec is not the one that the event names")
     told = event.lineage.evidence
     signals = replay_steps(spec, event.stage, told, counted) if is_full else replay_step(spec, told, _whole(counted[0]))
-    notes += [f"{_name(each)} is not recomputed: {each.why_not}" for each in signals if each.why_not]
+    notes += [f"{each.told.name} is not recomputed: {each.why_not}" for each in signals if each.why_not]
     return Replay(event, last, shown, signals, notes, steps=len(steps))
 
 
@@ -154,11 +154,6 @@ async def _count(
         notes.append(f"{pane.topic}/{pane.partition} from {pane.from_offset} to {pane.to_offset} holds "
                      f"{rows} rows now, {pane.rows} were judged{counter.hint(pane)}")  # fmt: skip
     return counted
-
-
-def _name(each: Recomputed) -> str:
-    told = each.told
-    return told.signal if told.segment is None else f"{told.signal} in {told.segment}"
 
 
 def _whole(counted: CountedStep) -> dict[int, Vector]:

@@ -19,6 +19,8 @@ from schemas.outbound import (
     BEYOND_LIMIT,
     Change,
     DriftEvent,
+    DriftKind,
+    Family,
     LabelStatus,
     MetricStatus,
     ModelState,
@@ -30,6 +32,13 @@ from schemas.outbound import (
 )
 from schemas.responses import RetrainRequest
 
+INCIDENTS: Final = {
+    Family.DRIFT: "incident",
+    Family.QUALITY: "fault of the data",
+    Family.SERVICE: "fault of the service",
+    Family.BUSINESS: "loss of business",
+}
+"""What an incident is called."""
 MIXED: Final = 0.5
 """From this share on, that a change is one of the mix of segments is shown as news."""
 
@@ -196,6 +205,8 @@ def verdict_words(verdict: SignalVerdict) -> str:
     """What changed in a signal: its mean where it has one, else the bin that changed most."""
     if verdict.score_name == BEYOND_LIMIT:
         change = f"{verdict.actual_mean:,.4g}, {shown_score(verdict)}"
+    elif verdict.kind in (DriftKind.QUALITY, DriftKind.SERVICE) and verdict.bins:
+        change = f"{verdict.bins[0].expected:.1%} → {verdict.bins[0].actual:.1%} {verdict.bins[0].bin}"
     elif verdict.expected_mean is not None and verdict.actual_mean is not None:
         change = f"mean {verdict.expected_mean:,.4g} → {verdict.actual_mean:,.4g}"
     elif verdict.bins:
@@ -250,7 +261,12 @@ def incident_block(
             table.add_row("diagnosis", at.append(event.diagnosis.explanation, style="not bold"))
     for request in requests:
         table.add_row("asked for", _request(request, zone))
-    title = Text("incident ", style="bold").append(life[0].incident_id[:8], style="dim").append("  ")
+    title = (
+        Text(INCIDENTS[worst.family], style="bold")
+        .append(" ")
+        .append(life[0].incident_id[:8], style="dim")
+        .append("  ")
+    )
     return Group(title.append_text(tier_text(worst.tier)), Padding(table, (0, 0, 0, 2)))
 
 

@@ -20,7 +20,8 @@ from pydantic_core import ErrorDetails
 
 from agents.errors import OperatorError
 from schemas.detectors import DetectorName
-from schemas.model_spec import FrozenReference, ModelSpec
+from schemas.model_spec import FrozenReference, ModelSpec, brief_feature
+from schemas.rules import RULE_FAULT, RuleSpec
 
 _WIDTH: Final = 110
 _TAGS: Final = frozenset({"number", "category", *DetectorName})
@@ -43,6 +44,7 @@ def write_spec(path: Path, spec: ModelSpec, heading: Sequence[str] = ()) -> None
 def render_spec(spec: ModelSpec, heading: Sequence[str] = ()) -> str:
     """Write a spec as YAML with comments."""
     content = spec.model_dump(mode="json")
+    content["features"] = [brief_feature(feature) for feature in content["features"]]
     frozen = content["reference"].pop("frozen")
     lines = [f"# {line}".rstrip() for line in heading] + [""] * bool(heading)
     for section in _SECTIONS:
@@ -110,6 +112,28 @@ def read_spec(path: Path) -> ModelSpec:
     return parse_spec(text, str(path))
 
 
+def read_rules(path: Path) -> tuple[RuleSpec, ...]:
+    """Read a list of rules, by itself or under ``rules:``.
+
+    Raises
+    ------
+    SpecFileError
+        As `read_spec` does.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SpecFileError(f"{path}: cannot be read: {error}") from None
+    rules = content.get("rules") if isinstance(content, dict) else content
+    if not isinstance(rules, list):
+        raise SpecFileError(f"{path}: a list of rules begins with `- name: ...`")
+    try:
+        return tuple(RuleSpec.model_validate(rule) for rule in rules)
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        raise SpecFileError(f"{path}: {'.'.join(map(str, detail['loc']))}: {_fault(detail, detail['loc'])}") from None
+
+
 def parse_spec(text: str, name: str) -> ModelSpec:
     """Read a spec from YAML; ``name`` is what errors call it.
 
@@ -170,6 +194,8 @@ def _fault(detail: ErrorDetails, where: Path_) -> str:
     """What is wrong, and what would be right."""
     given, message, facts = detail.get("input"), detail["msg"].removeprefix("Value error, "), detail.get("ctx", {})
     match detail["type"]:
+        case _ if detail["type"] == RULE_FAULT:
+            return message
         case "extra_forbidden":
             near = get_close_matches(str(where[-1]), _names_at(detail["loc"][:-1]), 1)
             return f"there is no such field{f'; did you mean {near[0]}?' if near else ''}"
@@ -256,7 +282,10 @@ _SECTIONS: Final = (
     _Section(
         ("features", "features_from"),
         "What is watched of its input. type: number, category or boolean. importance: ranks the features of an "
-        "incident, by score x importance. bounds: [low, high] that sums are clipped to. To watch less, run "
+        "incident, by score x importance. bounds: [low, high] that sums are clipped to. Values can be held to minimum, "
+        "maximum, max_length, categories: [A, B]; one that is not is invalid. required: true where a value must be "
+        "there. on_invalid: row where such a row is not to be counted but becomes a dead letter, else value. unit: for "
+        "people. To watch less, run "
         "`models init --exclude NAME`. features_from: whether features are judged as they come with the predictions or "
         "on a stream of their own (predictions, features).",
     ),
@@ -327,6 +356,29 @@ _SECTIONS: Final = (
         "timezone of the model.",
     ),
     _Section(
+        ("quality",),
+        "Faults of the data: rates of rows that rise above the reference's, with incidents of their own. null: none is "
+        "watched. checks: missing, invalid, unseen, out_of_range, outliers, unit, precision, frozen, duplicates, late; "
+        "a feature has those that can happen to its type. late_after: how far behind the newest a row may come. "
+        "tiers: increases of a rate that are minor, moderate, significant, as in {missing: {minor: 0.02, moderate: "
+        "0.05, significant: 0.1}}. Checks may be left out and tiers edited here; to add one, run `models init` again.",
+    ),
+    _Section(
+        ("service",),
+        "How the service answers, as `latency_ms` and `status` (ok, error, timeout) of predictions tell. null: it "
+        "is not watched; {}: it is. slow_ms: an answer that took so long is slow. expected: rates of latency (slow "
+        "answers), errors and timeouts to expect where the reference tells none, as in {errors: 0.001}; else 0.01. "
+        "tiers: increases of a rate, as in {errors: {minor: 0.02, moderate: 0.05, significant: 0.1}}.",
+    ),
+    _Section(
+        ("rules",),
+        "What must be true of each row, as in `{name: affordable, expression: loan_amount <= 5 * income}`; the share "
+        "of rows that break a rule is the signal quality:rule:NAME. Expressions have numbers, texts in quotes, true, "
+        "false; + - * / %; == != < <= > >=; and, or, not; in (...), between A and B, is missing; abs, min, max, len; "
+        "beside features prediction or score, label, time.hour, time.weekday. severity: its tier once the share has "
+        "surely risen by `rise`. Where a value is missing nothing is said.",
+    ),
+    _Section(
         ("retraining",),
         "When retraining is asked for; at most one request at a time, and one in the cooldown, by the model's time. "
         "triggered: {signals: ['performance:*'], lasting: 6h} narrows which incidents ask. scheduled: {cron: '0 3 * * "
@@ -360,6 +412,8 @@ _FROZEN: Final = {
     "dispersion": "How bursty the rows are: the variance of means of blocks of rows over that of independent rows.",
     "segment_dispersion": "The same in each segment, of each signal judged there.",
     "calibration": "The loss to expect of a prediction, by its bin and by features, as its labels taught.",
+    "norms": "What is usual of numbers: what checks of their quality go by.",
+    "counted": "What else was counted for checks of quality and of the service.",
     "profile": "Counts by bin and phase, encoded.",
     "sample": "Raw rows for the surrogate models, encoded.",
 }

@@ -217,9 +217,10 @@ class Watchdog:
         owned = sorted(consumer.owned())
         ends, committed = await consumer.end_offsets(*owned), await consumer.committed(*owned)
         self._show_lag(ends, committed)
+        positions = await consumer._thread.call(self._positions(owned), self._timeout_s)
         states: list[_State] = []
         for tp in owned:
-            position = await consumer._thread.call(self._position(tp), self._timeout_s)
+            position = positions.get(tp)
             waits_for_agent = tp in consumer._buffered_partitions
             moves = position is None or position >= ends[tp] or waits_for_agent
             states.append((f"partition {tp.topic}/{tp.partition}", None if moves else position, patience_s))
@@ -245,14 +246,12 @@ class Watchdog:
             state = (tuple(positions), self._progress()) if topic in behind else None
             yield f"the agent on {topic}", state, patience_s
 
-    async def _position(self, tp: TP) -> int | None:
+    async def _positions(self, owned: Iterable[TP]) -> dict[TP, int]:
         """Where the fetcher is; runs on the consumer's thread."""
         consumer = self._app.consumer._thread._ensure_consumer()
-        partition = TopicPartition(tp.topic, tp.partition)
-        if partition not in consumer.assignment():
-            return None
-        position: int = await consumer.position(partition)
-        return position
+        wanted = {tp: TopicPartition(tp.topic, tp.partition) for tp in owned}
+        assigned = consumer.assignment()
+        return {tp: await consumer.position(partition) for tp, partition in wanted.items() if partition in assigned}
 
     def _show_lag(self, ends: dict[TP, int], committed: dict[TP, int | None]) -> None:
         self._metrics.lag_records.clear()

@@ -23,10 +23,14 @@ from schemas.model_spec import (
     ReferenceSpec,
     Task,
 )
+from schemas.quality import QualitySpec, ServiceSpec
+from schemas.rules import RuleSpec
 from schemas.segments import SegmentSpec
 
 VERSION: Final = "1"
 EVENT_BYTES: Final = 650
+VALIDATION: Final[dict[str, Any]] = {"quality": QualitySpec(), "service": ServiceSpec()}
+"""Fields of a spec with everything that validation offers."""
 REFERENCE_ROWS: Final = 2_000
 SEGMENT_VALUES: Final = 12
 """Values of a field, each half as frequent again as the next: ten of them are segments."""
@@ -67,29 +71,50 @@ def feature_names(shape: Shape) -> list[str]:
 
 def specs(shape: Shape) -> list[ModelSpec]:
     """Specs of all models, with a reference of normally distributed rows."""
+    return [_spec(shape, index) for index in range(shape.models)]
+
+
+def validated_specs(shape: Shape) -> list[ModelSpec]:
+    """Specs of the same models with everything that validation offers."""
+    return [_spec(shape, index, **VALIDATION, rules=rules_of(shape)) for index in range(shape.models)]
+
+
+def rules_of(shape: Shape) -> tuple[RuleSpec, ...]:
+    """Five rules over features and the score, as people write them; hardly a row breaks one."""
+    names = feature_names(shape)
+    a, b, c, d, e = (names[i % len(names)] for i in range(5))
+    written = (
+        f"{a} <= 5 * abs({b}) + 20",
+        f"{c} > -20 or {d} is missing",
+        f"{d} between -20 and 20 and {e} is not missing",
+        f"max({a}, {b}, {c}) / (1 + abs({d})) < 50",
+        f"score >= 0 and (time.hour >= 0 or {e} > 0)",
+    )
+    return tuple(RuleSpec(name=f"rule-{i}", expression=each) for i, each in enumerate(written))
+
+
+def _spec(shape: Shape, index: int, **fields: Any) -> ModelSpec:
     features = tuple(FeatureSpec(name=name, type=FeatureType.NUMBER) for name in feature_names(shape))
-    made: list[ModelSpec] = []
-    for index in range(shape.models):
-        spec = ModelSpec(
-            model=model_name(index),
-            version=VERSION,
-            task=Task.BINARY,
-            features=features,
-            prediction=PredictionSpec(output=Output.SCORE),
-            segments=SegmentSpec(fields=shape.fields) if shape.segments else None,
-        )
-        rng = np.random.default_rng([7, index])
-        columns = [*_features(rng, REFERENCE_ROWS, shape.features, 0.0).T, rng.random(REFERENCE_ROWS)]
-        values = [_segments(rng, REFERENCE_ROWS) for _ in shape.fields]
-        rows = Rows(
-            Source.PREDICTIONS,
-            np.arange(REFERENCE_ROWS),
-            np.full(REFERENCE_ROWS, 1.7e9),
-            np.zeros(REFERENCE_ROWS, dtype=np.int8),
-            (*(np.ascontiguousarray(column) for column in columns), *values),
-        )
-        made.append(freeze(spec, rows, origin="bench"))
-    return made
+    spec = ModelSpec(
+        model=model_name(index),
+        version=VERSION,
+        task=Task.BINARY,
+        features=features,
+        prediction=PredictionSpec(output=Output.SCORE),
+        segments=SegmentSpec(fields=shape.fields) if shape.segments else None,
+        **fields,
+    )
+    rng = np.random.default_rng([7, index])
+    columns = [*_features(rng, REFERENCE_ROWS, shape.features, 0.0).T, rng.random(REFERENCE_ROWS)]
+    values = [_segments(rng, REFERENCE_ROWS) for _ in shape.fields]
+    rows = Rows(
+        Source.PREDICTIONS,
+        np.arange(REFERENCE_ROWS),
+        np.full(REFERENCE_ROWS, 1.7e9),
+        np.zeros(REFERENCE_ROWS, dtype=np.int8),
+        (*(np.ascontiguousarray(column) for column in columns), *values),
+    )
+    return freeze(spec, rows, origin="bench")
 
 
 def labelled_specs(shape: Shape) -> list[ModelSpec]:

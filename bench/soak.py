@@ -75,7 +75,8 @@ async def measure(settings: Settings, load: Load, progress: Progress) -> tuple[l
         Why it ended before its time; None: it did not.
     """
     await register(settings, load.specs())
-    worker, stream, points = Worker(settings), Stream(settings, load), list[Point]()
+    worker, points = Worker(settings), list[Point]()
+    stream = Stream(settings, load, worker.done)
     task = progress.add_task("minutes", total=load.minutes)
     async with worker.running(), aiohttp.ClientSession() as web:
         feeding = asyncio.create_task(stream.run())

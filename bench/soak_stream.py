@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -30,6 +31,8 @@ TURN_S: Final = 45.0
 """How long a drift lasts, and how long the calm after it."""
 WAIT: Final = 1.25
 """Predictions wait for so many times the lag of their labels."""
+AHEAD: Final = 10_000
+"""Predictions that the worker has not counted yet, at most."""
 _TICK_S: Final = 0.05
 _TOGETHER: Final = 2_000
 
@@ -43,7 +46,7 @@ class Load:
     shape
         Of the models and their events.
     rate
-        Predictions a second, of all models together, and as many labels.
+        Predictions a second, of all models together, and as many labels; fewer where the worker does not keep up.
     pending
         Predictions that wait for their label at any time.
     minutes
@@ -67,15 +70,24 @@ class Load:
 
 
 class Stream:
-    """Sends a load for as long as it lasts."""
+    """Sends a load for as long as it lasts.
 
-    def __init__(self, settings: Settings, load: Load) -> None:
+    Parameters
+    ----------
+    settings, load
+        Where to, and what.
+    counted
+        How many predictions the worker has counted so far: it is never far behind, since the embedded broker answers a
+        fetch with all that it has, and a large backlog would come in one piece.
+    """
+
+    def __init__(self, settings: Settings, load: Load, counted: Callable[[], int]) -> None:
+        self._counted = counted
         self._settings = settings
         self._load = load
         models = range(load.shape.models)
         self._calm = [EventSource(load.shape, model) for model in models]
         self._moved = [EventSource(load.shape, model, SHIFT) for model in models]
-        self._began = 0.0
         self._since = time.time() - SPEED * (load.pending / load.rate + 60.0 * load.minutes) - 60.0
         self.sent = 0
         """Predictions so far."""
@@ -87,8 +99,8 @@ class Stream:
         try:
             while self.sent < self._load.pending:
                 await self._send(producer, min(self._load.pending, self.sent + _TOGETHER))
-            self._began = time.monotonic()
-            while (elapsed := time.monotonic() - self._began) < 60.0 * self._load.minutes:
+            began = time.monotonic()
+            while (elapsed := time.monotonic() - began) < 60.0 * self._load.minutes:
                 await self._send(producer, self._load.pending + int(elapsed * self._load.rate))
                 await asyncio.sleep(_TICK_S)
         finally:
@@ -96,7 +108,9 @@ class Stream:
 
     async def _send(self, producer: AIOKafkaProducer, stop: int) -> None:
         """Send predictions up to a number, and the labels that are due with them; wait for the last of them."""
-        last = None
+        last, stop = None, max(self.sent, min(stop, self._counted() + AHEAD))
+        if stop == self.sent:
+            await asyncio.sleep(_TICK_S)
         for number in range(self.sent, stop):
             last = await self._produce(producer, "predictions", number, self._prediction(number))
             if number >= self._load.pending:
@@ -115,7 +129,7 @@ class Stream:
 
     def _prediction(self, number: int) -> bytes:
         model = self._model(number)
-        source = (self._moved if self._is_moved(model) else self._calm)[model]
+        source = (self._moved if self._is_moved(number) else self._calm)[model]
         head, _, rest = next(source.at(self._time(number))).partition(b'"prediction_id":"')
         return head + b'"prediction_id":"' + _id(number) + rest[rest.index(b'"') :]
 
@@ -131,10 +145,10 @@ class Stream:
     def _time(self, number: int) -> float:
         return self._since + number * SPEED / self._load.rate
 
-    def _is_moved(self, model: int) -> bool:
-        """Whether a model drifts now; each does so at times of its own."""
-        elapsed = time.monotonic() - self._began if self._began else 0.0
-        since = elapsed - STABLE_S - model / self._load.shape.models * 2 * TURN_S
+    def _is_moved(self, number: int) -> bool:
+        """Whether the model of a number drifts then; each does so at times of its own."""
+        elapsed = (number - self._load.pending) / self._load.rate
+        since = elapsed - STABLE_S - self._model(number) / self._load.shape.models * 2 * TURN_S
         return since > 0 and int(since / TURN_S) % 2 == 0
 
 

@@ -45,7 +45,7 @@ from bench.surrogate_plays import (
 from bench.surrogate_report import WITHIN, delays, found_in, quiet_in, tables
 
 LATE: Final = (0, 500)
-QUICK: Final = {"episodes": 2, "generated": 2, "seeds": 5, "streams": 1, "windows": 300}
+QUICK: Final = {"episodes": 2, "rival_episodes": 4, "generated": 1, "seeds": 5, "streams": 1, "windows": 300}
 TABLE_WIDTH: Final = 180
 
 Job = tuple[str, tuple[Any, ...]]
@@ -58,9 +58,10 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
     jobs: list[tuple[int, Job]] = []
     if options.data is not None:
         data = str(options.data)
-        episodes = [(data, name, seed, late) for seed in range(options.episodes) for name in FILES for late in LATE]
-        jobs += [(each[2], ("swaps", each)) for each in episodes]
-        jobs += [(each[2], ("rivals", (*each, names))) for each in episodes]
+        seeds = range(max(options.episodes, options.rival_episodes))
+        episodes = [(data, name, seed, late) for seed in seeds for name in FILES for late in LATE]
+        jobs += [(each[2], ("swaps", each)) for each in episodes if each[2] < options.episodes]
+        jobs += [(each[2], ("rivals", (*each, names))) for each in episodes if each[2] < options.rival_episodes]
     jobs += [(seed, ("generator", (name, seed))) for seed in range(options.generated) for name in CHANGES]
     jobs += [(seed, (part, (seed,))) for seed in range(options.seeds) for part in WITHIN]
     quiets = [(seed, kind.value) for seed in range(options.streams) for kind in QUIET_KINDS]
@@ -158,6 +159,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a few streams of each: some minutes")
     parser.add_argument("--all", action="store_true", help="KSWIN among the rivals: slow")
     parser.add_argument("--episodes", type=int, default=20, help="shuffles of each real stream (default 20)")
+    parser.add_argument("--rival-episodes", type=int, default=20,
+                        help="of these for River's detectors: they are calibrated on them (default 20)")  # fmt: skip
     parser.add_argument("--generated", type=int, default=20, help="seeds of each generator (default 20)")
     parser.add_argument("--seeds", type=int, default=50, help="seeds of each label-free change (default 50)")
     parser.add_argument("--streams", type=int, default=20, help="quiet streams of each kind (default 20)")

@@ -10,6 +10,8 @@ reads the speed of one process:
 (e) driftline's worker where labels are read: predictions that wait for their label, then labels that find theirs,
 
 and the time from a record's append to the arrival of the drift event that it caused.
+
+With ``--validation`` instead: (c) and (d) with nothing validated, and with everything that there is.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from agents.broker import EmbeddedBroker
 from agents.registry import Registry
 from agents.settings import Settings
 from agents.topics import ensure_topics
-from bench.events import EventSource, Shape, labelled_specs, specs
+from bench.events import EventSource, Shape, labelled_specs, specs, validated_specs
 from bench.feeder import Feeder
 from bench.latency import latencies
 from bench.measured import Measured, Subject, Worker
@@ -55,6 +57,8 @@ ASKED: Final = {
     "ratio_of_batches": ("at least", 5.0),
     "outcomes_joined_per_s": ("at least", 15_000.0),
     "alert_latency_p99_s": ("below", 3.0),
+    "share_validated": ("at least", 0.6),
+    "share_validated_of_batches": ("at least", 0.6),
 }
 
 
@@ -98,6 +102,21 @@ async def measure(plan: Plan, progress: Progress) -> dict[str, float]:
     }
 
 
+async def measure_validation(plan: Plan, progress: Progress) -> dict[str, float]:
+    """Measure what validation costs: the same events, with models that ask for none of it and for all."""
+    found: dict[str, float] = {}
+    for shape, unit in ((plan.shape, "events"), (replace(plan.shape, rows_per_event=ROWS_PER_BATCH), "rows")):
+        for name, models in (("plain", specs(shape)), ("validated", validated_specs(shape))):
+            with _step(progress, f"driftline's worker, {name}, {shape.rows_per_event} rows a message"):
+                rate = await _worker(plan.seconds, shape, models)
+            found[f"{name}_{unit}_per_s"] = round(rate * shape.rows_per_event)
+    return {
+        **found,
+        "share_validated": round(found["validated_events_per_s"] / found["plain_events_per_s"], 3),
+        "share_validated_of_batches": round(found["validated_rows_per_s"] / found["plain_rows_per_s"], 3),
+    }
+
+
 async def _backlog(plan: Plan) -> float:
     with EmbeddedBroker() as broker:
         settings = _settings(broker)
@@ -124,10 +143,10 @@ async def _subject(plan: Plan, name: str) -> float:
             return await _feed(subject, settings, plan.shape, plan.seconds, AHEAD[name])
 
 
-async def _worker(seconds: float, shape: Shape) -> float:
+async def _worker(seconds: float, shape: Shape, models: Iterable[ModelSpec] | None = None) -> float:
     with EmbeddedBroker() as broker:
         settings = _settings(broker)
-        await register(settings, specs(shape))
+        await register(settings, specs(shape) if models is None else models)
         worker = Worker(settings)
         async with worker.running():
             return await _feed(worker, settings, shape, seconds, AHEAD["driftline"] // shape.rows_per_event)
@@ -215,6 +234,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="five seconds of each: for a first look")
     parser.add_argument("--models", type=int, default=1, help="models whose events take turns (default 1)")
     parser.add_argument("--features", type=int, default=20, help="numeric features of each (default 20)")
+    parser.add_argument("--validation", action="store_true", help="what validation costs, instead of the rest")
     parser.add_argument("--segments", type=int, default=0, help="fields by which rows are broken down (default 0)")
     add_json_option(parser)
     options = parser.parse_args()
@@ -224,7 +244,7 @@ def main() -> None:
         Shape(features=options.features, models=options.models, segments=options.segments),
     )
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as progress:
-        result = asyncio.run(measure(plan, progress))
+        result = asyncio.run((measure_validation if options.validation else measure)(plan, progress))
     console.print(table(result))
     write_json(result, options.json)
 

@@ -5,7 +5,9 @@ pays log 2 for them.
 
 The budget allows ``count`` false alarms in ``per``. Each of S signals may be wrong at each of the period's T steps, so
 that an alarm asks for evidence of ``log(T S / count)`` nats: the union bound over signals of an e-detector whose mean
-time to a false alarm is its threshold (``detector.sequential``).
+time to a false alarm is its threshold (``detector.sequential``). Where faults of the data or of the service are watched
+too, each of F families has an equal share, and S are the family's own: ``log(T F S / count)``. So that dozens of rates,
+or a rule more, make drifts hardly harder to find.
 
 How soon a change is found follows from it. Evidence of a change of PSI s against a null that holds changes up to r
 (in nats of KL divergence, about half the PSI) grows by about ``(sqrt(s / 2) - sqrt(r))^2`` nats with each independent
@@ -15,7 +17,7 @@ row: the second-order approximation of the divergence between the change and the
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -24,13 +26,14 @@ import numpy as np
 
 from detector.evidence import LEARNING_NATS, EvidenceEngine
 from detector.expectation import WHOLE
-from detector.explain import score_name, watched_in_whole
+from detector.explain import score_name, watched_by_family, watched_in_whole
 from detector.layout import Layout
 from detector.reference import baselines
 from detector.segments.table import signals_in_segments
 from detector.sequential import log_threshold
 from detector.steps import steps_in
 from schemas.model_spec import ModelSpec
+from schemas.outbound import Family
 
 CLEAR: Final = 2.0
 """A change of so many times a tier's score is what the rows until it is found are told for."""
@@ -47,7 +50,11 @@ class Budget:
     signals: int
     """Of the whole."""
     threshold: float
-    """Nats, of each of them."""
+    """Nats, of each signal of drift."""
+    by_family: Mapping[Family, int]
+    """Signals of each family that is watched, segments' apart."""
+    thresholds: Mapping[Family, float]
+    """Nats, of each of its signals."""
     segment_signals: int = 0
     """Of all segments together."""
     segment_threshold: float | None = None
@@ -84,15 +91,21 @@ def budget_of(spec: ModelSpec) -> Budget:
     allowed, signals, in_segments = spec.false_alarms, watched_in_whole(spec), signals_in_segments(spec)
     steps = steps_in(allowed.per, spec.steps)
     period = allowed.per.total_seconds()
-    count = allowed.count / 2 if in_segments else allowed.count
-    threshold = log_threshold(period, period / steps, signals, count)
-    of_segments = log_threshold(period, period / steps, in_segments, count) if in_segments else None
-    return Budget(allowed.count, allowed.per, steps, signals, threshold, in_segments, of_segments)
+    families = watched_by_family(spec)
+    count = allowed.count / len(families)
+    of_drift = count / 2 if in_segments else count
+    thresholds = {
+        family: log_threshold(period, period / steps, own, of_drift if family is Family.DRIFT else count)
+        for family, own in families.items()
+    }
+    of_segments = log_threshold(period, period / steps, in_segments, of_drift) if in_segments else None
+    drift = thresholds[Family.DRIFT]
+    return Budget(allowed.count, allowed.per, steps, signals, drift, families, thresholds, in_segments, of_segments)
 
 
-def threshold_of(spec: ModelSpec) -> float:
-    """Evidence in nats that the false-alarm budget of a spec asks of each of its signals."""
-    return budget_of(spec).threshold
+def threshold_of(spec: ModelSpec, family: Family = Family.DRIFT) -> float:
+    """Evidence in nats that the false-alarm budget of a spec asks of each signal of a family."""
+    return budget_of(spec).thresholds[family]
 
 
 def segment_threshold_of(spec: ModelSpec) -> float:

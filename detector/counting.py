@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,3 +120,14 @@ def _padded(cuts: Sequence[Floats]) -> Floats:
     for row, of in enumerate(cuts):
         padded[row, : len(of)] = of
     return padded
+
+
+def by_part(values: NDArray[Any], part: Ints | None) -> NDArray[Any]:
+    """Add up (F, n) values by part: (parts, F). Every part from 0 on has a row."""
+    if part is None:
+        return np.asarray(values.sum(axis=1)[None, :])
+    if (part[1:] < part[:-1]).any():  # rows mostly come in the order of time, and so of parts
+        order = np.argsort(part, kind="stable")
+        part, values = part[order], values[:, order]
+    starts = np.searchsorted(part, np.arange(int(part[-1]) + 1))
+    return np.asarray(np.add.reduceat(values, starts, axis=1).T)

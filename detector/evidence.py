@@ -78,7 +78,8 @@ class EvidenceEngine:
         self.baselines, self.log_threshold = tuple(baselines), log_threshold
         self._layout = layout = Ragged([len(each.phases[WHOLE]) for each in baselines])
         self._ordered = ordered = np.array([each.ordered for each in baselines])
-        self._losses = Losses([each.losses for each in baselines], layout)
+        rates = np.array([each.is_rate for each in baselines])
+        self._losses = Losses([each.losses for each in baselines], layout, rates)
         self._burst: Floats = np.maximum([each.dispersion for each in baselines], 1.0)
         self._needed_rows = np.maximum(FEWEST_ROWS, layout.sizes)
         self._expectation = Expectation([each.phases for each in baselines], layout, self._burst)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from math import log
@@ -28,7 +29,7 @@ from schemas.model_spec import (
     NumberBins,
     feature_signal,
 )
-from schemas.outbound import BEYOND_LIMIT, BinChange, Change, DriftKind, NextTier, SignalVerdict, Tier
+from schemas.outbound import BEYOND_LIMIT, BinChange, Change, DriftKind, Family, NextTier, SignalVerdict, Tier
 from schemas.performance import RATES
 
 Counts = NDArray[np.float64]
@@ -38,6 +39,12 @@ MOST_BINS: Final = 5
 MOST_NAMED: Final = 3
 """Signals named in a summary."""
 _RANKED: Final = tuple(Tier)
+_TROUBLE: Final = {
+    Family.DRIFT: "drift",
+    Family.QUALITY: "fault of the data",
+    Family.SERVICE: "fault of the service",
+    Family.BUSINESS: "loss of business",
+}
 _KINDS: Final = {PREDICTION: DriftKind.PREDICTION, MIMIC: DriftKind.PREDICTION, CONCEPT: DriftKind.CONCEPT}
 _PERFORMANCE: Final = "performance:"
 _MEAN_MOVED: Final = 0.2
@@ -66,14 +73,21 @@ def importances(spec: ModelSpec) -> dict[str, float]:
 
 
 def watched(spec: ModelSpec) -> int:
-    """How many signals, surrogates' and segments' among them, and limits are watched."""
+    """How many signals, rates and segments' among them, are watched."""
     return watched_in_whole(spec) + signals_in_segments(spec)
 
 
 def watched_in_whole(spec: ModelSpec) -> int:
-    """How many of them are not of a single segment: what the budget, or its half, is split over."""
+    """How many of them are not of a single segment."""
+    return sum(watched_by_family(spec).values())
+
+
+def watched_by_family(spec: ModelSpec) -> dict[Family, int]:
+    """How many of those each family of incidents has; a family without one is left out."""
     limits = len(spec.outcomes.limits) if spec.outcomes is not None else 0
-    return len(spec.signals) + len(spec.surrogate_signals) + limits
+    drift = len(spec.signals) + len(spec.surrogate_signals) + limits
+    rates = Counter(rate.family for rate in Layout(spec).rates) if spec.reference.frozen is not None else {}
+    return {Family.DRIFT: drift, **rates}
 
 
 def frozen_bins(spec: ModelSpec) -> Mapping[str, NumberBins | CategoryBins]:
@@ -210,19 +224,26 @@ def _unit_of_loss(spec: ModelSpec, signal: str, bins: NumberBins | CategoryBins,
 
 
 def summarise(
-    spec: ModelSpec, change: Change, tier: Tier, verdicts: Sequence[SignalVerdict], since: datetime | None
+    spec: ModelSpec,
+    change: Change,
+    tier: Tier,
+    verdicts: Sequence[SignalVerdict],
+    since: datetime | None,
+    *,
+    family: Family,
+    signals: int,
 ) -> str:
-    """Write one sentence for people."""
-    name = f"{spec.model} {spec.version}"
+    """Write one sentence for people; ``signals`` are those of the family."""
+    name, trouble = f"{spec.model} {spec.version}", _TROUBLE[family]
     if change is Change.RESOLVED:
-        return f"{name}: drift is over, none of the {watched(spec)} signals has a tier any more"
+        return f"{name}: {trouble} is over, none of the {signals} signals has a tier any more"
     bins = frozen_bins(spec)
     firing = [verdict for verdict in verdicts if verdict.tier is not Tier.NONE]
     named = [_named(verdict, bins.get(verdict.signal)) for verdict in firing[:MOST_NAMED]]
     more = f" and {len(firing) - MOST_NAMED} more" if len(firing) > MOST_NAMED else ""
     when = f" since {since:%Y-%m-%d %H:%M}" if since is not None else ""
-    drift = "drift again" if change is Change.REOPENED else "drift"
-    return f"{name}: {tier} {drift}{when} in {len(firing)} of {watched(spec)} signals: {', '.join(named)}{more}"
+    again = " again" if change is Change.REOPENED else ""
+    return f"{name}: {tier} {trouble}{again}{when} in {len(firing)} of {signals} signals: {', '.join(named)}{more}"
 
 
 def _named(verdict: SignalVerdict, bins: NumberBins | CategoryBins | None) -> str:
@@ -249,10 +270,12 @@ def shown_score(verdict: SignalVerdict) -> str:
 def headline(bins: NumberBins | CategoryBins | None, verdict: SignalVerdict) -> str:
     """Say in half a sentence what changed: the mean of a number that moved, else the bin that changed most.
 
-    ``bins`` is None for limits and for what surrogate models watch.
+    ``bins`` is None for limits, rates and what surrogate models watch.
     """
     if verdict.score_name == BEYOND_LIMIT:
         return f"{verdict.actual_mean:.4g}, limit {verdict.expected_mean:.4g}"
+    if verdict.kind in (DriftKind.QUALITY, DriftKind.SERVICE):
+        return f"{verdict.expected_mean:.1%} -> {verdict.actual_mean:.1%} {verdict.bins[0].bin}"
     if bins is None:
         return f"{verdict.model}: {verdict.expected_mean:.3g} -> {verdict.actual_mean:.3g}"
     if verdict.kind is DriftKind.PERFORMANCE:

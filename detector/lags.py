@@ -13,10 +13,12 @@ first bin.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
+
+from detector.rows import Rows
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -103,3 +105,15 @@ def coverage(predictions: int, labels: int, joined: int, sample: float) -> float
     if predictions <= 0 or sample <= 0.0:
         return None
     return min(1.0, (labels - joined + joined / sample) / predictions)
+
+
+def count_lags(rows: Rows, part: Ints | None, parts: int) -> Ints:
+    """Count the lags section of labels by part: (parts, ``WIDTH``)."""
+    places = lag_places(cast(Floats, rows.lags))
+    known = places >= 0
+    of_part = np.zeros(len(rows), dtype=np.int64) if part is None else part
+    counts = np.bincount((of_part * WIDTH + places)[known], minlength=parts * WIDTH)
+    sections = counts.reshape(parts, WIDTH)
+    if rows.joined:
+        sections[:, JOINED_AT] = np.bincount(of_part, minlength=parts)
+    return sections

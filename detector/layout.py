@@ -3,9 +3,11 @@
 One int64 vector holds everything that is counted of rows, in this order::
 
     rows from features | from predictions | from outcomes | bins of signal 0 | ... | sums | squares | pairs | lags
+    | counters | rules
 
 The third and the lags of labels (``detector.lags``) are there only where the spec has outcomes, and pairs
-(``detector.pairs``) where it has predictions too.
+(``detector.pairs``) where it has predictions too; counters (``detector.quality.counters``) where it asks for checks
+that no bin tells, and rules (``detector.rules``) where it has some.
 Where the rows are broken down, a segment has a vector of its own, the head of this one up to the last signal that rows
 or labels carry, and no phase (``detector.segments``).
 Bins stand in the order of ``detector.bins``. Sums and squares are those of the number signals, in integers so that
@@ -18,7 +20,7 @@ totals subtract exactly: with z = (x - center) / scale of the reference, clipped
 from __future__ import annotations
 
 import math
-from collections.abc import Container
+from collections.abc import Container, Mapping, Sequence
 from typing import Final, cast
 
 import numpy as np
@@ -26,12 +28,16 @@ from numpy.typing import NDArray
 
 from detector import lags
 from detector.bins import NumberBinner, make_binner
-from detector.counting import SQUARE_UNIT, SUM_UNIT, NumberSignal, NumberSignals
+from detector.counting import SQUARE_UNIT, SUM_UNIT, NumberSignal, NumberSignals, by_part
 from detector.estimation import ExpectedLoss
 from detector.lags import LabelArrivals
 from detector.pairs import PairCounts
 from detector.profile import PartKey, Profile, SegmentKey, Vector
+from detector.quality.binned import Binned
+from detector.quality.checks import bin_rates, counters_of, watched_apart
+from detector.quality.counters import Carry, Counters
 from detector.rows import STAGES, Column, Rows, Source
+from detector.rules.counter import PLACES, RuleCounter
 from detector.score_bins import score_bins
 from detector.season import Season
 from detector.segments.counting import SegmentCounter
@@ -45,6 +51,7 @@ Ints = NDArray[np.int64]
 ROWS_AT: Final = {Source.FEATURES: 0, Source.PREDICTIONS: 1, Source.OUTCOMES: 2}
 """Where the rows of each source stand."""
 
+_CONDITIONAL: Final = frozenset(performance_signal(loss) for loss in CONDITIONAL)
 BLOCK_CELLS: Final = 32_768
 """Values counted at once: they stay in the processor's cache."""
 MIN_BLOCK_ROWS: Final = 256
@@ -77,6 +84,8 @@ class Layout:
         The loss to expect of a prediction; None where performance is not estimated, or the reference had no labels.
     pairs
         Where pairs of predictions and labels are counted.
+    rates
+        What is read of faults: of the data and of the service.
     segments
         By what rows are broken down; None: by nothing.
     segment_width
@@ -97,6 +106,7 @@ class Layout:
         self.signals = spec.signals
         self.binners = tuple(make_binner(frozen.bins[signal]) for signal in self.signals)
         self._head = 2 if spec.outcomes is None else 3
+        self._watched = len(spec.features) + (spec.prediction is not None)
         ends = self._head + np.cumsum([binner.width for binner in self.binners])
         self.slices = tuple(slice(int(end) - b.width, int(end)) for end, b in zip(ends, self.binners, strict=True))
         numbers = [i for i, binner in enumerate(self.binners) if isinstance(binner, NumberBinner)]
@@ -104,8 +114,11 @@ class Layout:
         self.expected = None if calibration is None else ExpectedLoss(spec, calibration, self.binners)
         self.pairs = PairCounts(spec, self.slices[-1].stop + 2 * len(numbers), self.expected)
         self.width = self.pairs.start + self.pairs.width
-        conditional = {performance_signal(loss) for loss in CONDITIONAL}
-        self._conditional = tuple(i for i, signal in enumerate(self.signals) if signal in conditional)
+        conditional = dict.fromkeys(_CONDITIONAL, (-2,))
+        apart = dict.fromkeys(self.signals[: self._watched], watched_apart(spec))
+        self._uncompared: dict[int, list[int]] = {
+            i: list(bins) for i, signal in enumerate(self.signals) if (bins := (conditional | apart).get(signal))
+        }
         self._lags: slice | None = None
         if spec.outcomes is not None:
             self._lags = slice(self.width, self.width + lags.WIDTH)
@@ -114,6 +127,13 @@ class Layout:
         self._together: dict[tuple[int, ...], NumberSignals] = {}
         self._block_rows = min(MAX_BLOCK_ROWS, max(MIN_BLOCK_ROWS, BLOCK_CELLS // len(self.signals)))
         self._names = tuple(signal.removeprefix(feature_signal("")) for signal in self.signals)
+        binned = self._binned()
+        self._counters = Counters(counters_of(spec, binned), self.width)
+        self.width += self._counters.width
+        # Behind all else, since rules may be written when the reference is there already.
+        self._rules = Counters([RuleCounter(spec)] if spec.rules else [], self.width)
+        self.width += self._rules.width
+        self.rates = (*bin_rates(spec, binned), *self._counters.rates, *self._rules.rates)
         self._invalid_at = np.array([where.stop - 1 for where in self.slices])
         self._season = Season(spec.seasonality, spec.timezone)
         self.segments = SegmentTable.of(spec)
@@ -130,19 +150,58 @@ class Layout:
         binner = cast(NumberBinner, self.binners[signal])
         return NumberSignal(binner, self.slices[signal].start, moments + place, moments + numbers + place, bounds)
 
+    def _binned(self) -> list[Binned]:
+        """Features and the prediction, as the checks of quality see them."""
+        weights = [*(feature.importance for feature in self.spec.features), 1.0]
+        pairs = zip(self.binners[: self._watched], self.slices[: self._watched], strict=True)
+        frozen = self.spec.reference.frozen
+        norms = (frozen.norms if frozen is not None else None) or {}
+        return [
+            Binned(self._names[i], i, binner, at.start, weights[i], norms.get(self.signals[i]))
+            for i, (binner, at) in enumerate(pairs)
+        ]
+
     # ------------------------------------------------------------------------------------------------ counting
 
-    def count(self, rows: Rows) -> Profile:
-        """Count rows; signals that their source does not carry count nothing."""
+    def count(self, rows: Rows, carry: Carry | None = None) -> Profile:
+        """Count rows; signals that their source does not carry count nothing.
+
+        Parameters
+        ----------
+        rows
+            In the order of the log.
+        carry
+            What counters keep of the rows before these, of the same source partition; it is moved on. None: these rows
+            are the first.
+        """
+        carry = self.begin() if carry is None else carry
         if 0 < len(rows) <= self._block_rows:
-            return self._count_block(rows)
+            return self._count_block(rows, carry)
         profile = Profile()
         for start in range(0, len(rows), self._block_rows):
-            profile.add(self._count_block(rows.slice(start, start + self._block_rows)))
+            profile.add(self._count_block(rows.slice(start, start + self._block_rows), carry))
         return profile
 
-    def _count_block(self, rows: Rows) -> Profile:
+    def begin(self) -> Carry:
+        """Return what counters keep before the first row of a source partition."""
+        return self._counters.begin() | self._rules.begin()
+
+    def count_groups(self, rows: Rows, group: Ints, carry: Carry) -> Vector:
+        """Count rows apart by group, whatever their stage and phase: (groups, width).
+
+        ``group`` (n,) is 0 to the number of groups less one, and each has a row; ``carry`` as in `count`.
+        """
+        return self._vectors(rows, group, int(group.max()) + 1, carry)[0]
+
+    def _count_block(self, rows: Rows, carry: Carry) -> Profile:
         keys, part = self._parts(rows)
+        vectors, by_segment = self._vectors(rows, part, len(keys), carry)
+        return Profile({key: vectors[i].copy() for i, key in enumerate(keys)}, by_segment)
+
+    def _vectors(
+        self, rows: Rows, part: Ints | None, parts: int, carry: Carry
+    ) -> tuple[Vector, Mapping[SegmentKey, Vector]]:
+        """Count rows by part, (parts, width), None where there is but one; and by segment, whatever their part."""
         carried = [i for i, column in enumerate(rows.columns) if column is not None]
         numbers = tuple(i for i in carried if i in self._numbers)
         others = [i for i in carried if i not in self._numbers]
@@ -162,21 +221,23 @@ class Layout:
             by_segment = self._by_segment.count(rows, ROWS_AT[rows.source], (*numbers, *others), places)
         if part is not None:
             places += part * self.width
-        vectors = np.bincount(places.ravel(), minlength=len(keys) * self.width).reshape(len(keys), self.width)
+        vectors = np.bincount(places.ravel(), minlength=parts * self.width).reshape(parts, self.width)
 
         sizes = len(rows) if part is None else np.bincount(part)
         vectors[:, ROWS_AT[rows.source]] = sizes
         if numbers:
             sums, squares = together.moments(x, void)
-            vectors[:, together.sums_at] = _by_part(sums, part)
-            vectors[:, together.squares_at] = _by_part(squares, part)
+            vectors[:, together.sums_at] = by_part(sums, part)
+            vectors[:, together.squares_at] = by_part(squares, part)
         if expects:
             self._count_expected(rows, dict(zip((*numbers, *others), places, strict=True)), part, vectors)
         if rows.source is Source.OUTCOMES:
             self.pairs.count(rows, lambda i, column: self.binners[i].index(column), part, vectors)
         if self._lags is not None and rows.lags is not None:
-            vectors[:, self._lags] = _count_lags(rows, part, len(keys))
-        return Profile({key: vectors[i].copy() for i, key in enumerate(keys)}, by_segment)
+            vectors[:, self._lags] = lags.count_lags(rows, part, parts)
+        self._counters.count(rows, part, vectors, carry)
+        self._rules.count(rows, part, vectors, carry)
+        return vectors, by_segment
 
     def _count_expected(self, rows: Rows, places: dict[int, Ints], part: Ints | None, vectors: Vector) -> None:
         """Count the losses to expect of predictions, as the signal that they are, and predictions by their score.
@@ -195,8 +256,8 @@ class Layout:
         at += shift
         vectors += np.bincount(at.ravel(), minlength=vectors.size).reshape(vectors.shape)
         sums, squares = alone.moments(x, void)
-        vectors[:, alone.sums_at] += _by_part(sums, part).astype(np.int64)
-        vectors[:, alone.squares_at] += _by_part(squares, part).astype(np.int64)
+        vectors[:, alone.sums_at] += by_part(sums, part).astype(np.int64)
+        vectors[:, alone.squares_at] += by_part(squares, part).astype(np.int64)
         if fine is not None:
             self.pairs.count_scores(fine, part, vectors)
 
@@ -224,6 +285,32 @@ class Layout:
         return self._season.phase_of(times)
 
     # ------------------------------------------------------------------------------------------------- reading
+
+    def reference(self) -> Profile:
+        """Decode the counts of the frozen reference; of a rule that was written since there are none.
+
+        Raises
+        ------
+        ProfileError
+            If they are damaged, or of another layout.
+        """
+        frozen = self.spec.reference.frozen
+        if frozen is None:
+            raise ValueError("no reference")
+        counted, places = list((frozen.rules or {}).items()), []
+        for rule in self.spec.rules:
+            item = (rule.name, rule.expression)
+            places.append(counted.index(item) if item in counted else None)
+        base = self.width - PLACES * len(places)
+        profile = Profile.decode(frozen.profile, base + PLACES * len(counted), self.segment_width)
+        if places == list(range(len(counted))):
+            return profile
+        moved = {key: _moved(vector, base, places) for key, vector in profile.parts.items()}
+        return Profile(moved, profile.segments)
+
+    def rule_counts(self, vector: Vector) -> Vector:
+        """Rows that break each rule, keep it, or leave it open: (rules, 3)."""
+        return vector[self.width - PLACES * len(self.spec.rules) :].reshape(-1, PLACES)
 
     def predictions(self, vector: Vector) -> int:
         """Rows of predictions."""
@@ -257,25 +344,25 @@ class Layout:
         """Rows in each bin, by signal (views of shape (B,)).
 
         A row counts in every signal that its source carries, so a signal's counts add up to those rows; but losses
-        that only some rows have (``schemas.performance.CONDITIONAL``) count those rows only.
+        that only some rows have (``schemas.performance.CONDITIONAL``) count those rows only, and values that are
+        missing or invalid are left out where their rates are watched by themselves.
         """
         counts = [vector[where] for where in self.slices]
-        for signal in self._conditional:
+        for signal, bins in self._uncompared.items():
             counts[signal] = counts[signal].copy()
-            counts[signal][-2] = 0  # missing
+            counts[signal][bins] = 0
         return counts
 
-    def is_conditional(self, signal: int) -> bool:
-        """Whether a signal is a loss that only some rows have."""
-        return signal in self._conditional
+    def uncompared(self, signal: int) -> Sequence[int]:
+        """Bins of a signal, counted from the end, that are left out where it is compared (``signal_counts``)."""
+        return self._uncompared.get(signal, ())
 
     def segment_counts(self, vector: Vector) -> list[Vector]:
         """Rows of a segment in each bin, by signal that is judged in segments; as ``signal_counts`` counts them."""
         counts = []
         for signal in () if self.segments is None else self.segments.signals:
             counts.append(vector[self.slices[signal]].copy())
-            if signal in self._conditional:
-                counts[-1][-2] = 0  # missing
+            counts[-1][list(self.uncompared(signal))] = 0
         return counts
 
     def mean(self, vector: Vector, signal: int) -> float | None:
@@ -307,24 +394,8 @@ class Layout:
         return {self._names[i]: int(counts[i]) for i in np.flatnonzero(counts).tolist()}
 
 
-def _count_lags(rows: Rows, part: Ints | None, parts: int) -> Ints:
-    """Count the lags section of labels by part: (parts, ``lags.WIDTH``)."""
-    places = lags.lag_places(cast(Floats, rows.lags))
-    known = places >= 0
-    of_part = np.zeros(len(rows), dtype=np.int64) if part is None else part
-    counts = np.bincount((of_part * lags.WIDTH + places)[known], minlength=parts * lags.WIDTH)
-    sections = counts.reshape(parts, lags.WIDTH)
-    if rows.joined:
-        sections[:, lags.JOINED_AT] = np.bincount(of_part, minlength=parts)
-    return sections
-
-
-def _by_part(values: Floats, part: Ints | None) -> Floats:
-    """Add up (F, n) values by part: (parts, F)."""
-    if part is None:
-        return cast(Floats, values.sum(axis=1)[None, :])
-    if (part[1:] < part[:-1]).any():  # rows mostly come in the order of time, and so of parts
-        order = np.argsort(part, kind="stable")
-        part, values = part[order], values[:, order]
-    starts = np.searchsorted(part, np.arange(int(part[-1]) + 1))
-    return cast(Floats, np.add.reduceat(values, starts, axis=1).T)
+def _moved(vector: Vector, base: int, places: Sequence[int | None]) -> Vector:
+    """Put the counts of rules, which stand from ``base`` on, into other places."""
+    rules = vector[base:].reshape(-1, PLACES)
+    nothing = np.zeros(PLACES, dtype=np.int64)
+    return np.concatenate([vector[:base], *(nothing if place is None else rules[place] for place in places)])

@@ -32,6 +32,7 @@ RIVER: Final = "an alarm of River's {}: it follows from all values since the det
 SURROGATE: Final = "a surrogate model: it follows from all rows drawn since the model began to learn, not from one step"
 SEGMENT: Final = "a segment: it is judged once in several steps, and so follows from the rows of all of these"
 TOO_MANY: Final = "the incident has more signals than an event tells in full"
+ELSEWHERE: Final = "the drift event behind it tells it"
 _LIMITS: Final = "limits"
 _BURST: Final = "burst"
 
@@ -53,7 +54,7 @@ class Trail:
         How many of these there are.
     """
 
-    def __init__(self, layout: Ragged, *, surrogates: int, limits: int) -> None:
+    def __init__(self, layout: Ragged, *, surrogates: int = 0, limits: int = 0) -> None:
         self._layout = layout
         self._before_limits = layout.signals + surrogates
         self._before_segments = self._before_limits + limits
@@ -61,18 +62,20 @@ class Trail:
         self._limits: State = {}
         self._before: Sequence[Evidence] = ()
 
-    def begin(self, engine: EvidenceEngine, limits: Limits, burst: float, before: Sequence[Evidence]) -> None:
+    def begin(
+        self, engine: EvidenceEngine, before: Sequence[Evidence], limits: Limits | None = None, burst: float = 1.0
+    ) -> None:
         """Keep what there is before a step.
 
         Parameters
         ----------
-        burst
-            Rows that are worth one independent row, of the losses that limits are about.
         before
             Evidence of each signal.
+        burst
+            Rows that are worth one independent row, of the losses that limits are about.
         """
         self._engine, self._before = engine.state(), before
-        self._limits = {_LIMITS: limits.state(), _BURST: burst} if limits.names else {}
+        self._limits = {_LIMITS: limits.state(), _BURST: burst} if limits is not None and limits.names else {}
 
     def told(self, signals: Sequence[tuple[int, Subject]], after: Sequence[SignalReading]) -> tuple[StepEvidence, ...]:
         """Tell of some signals, in the order given; ``after`` are the readings of the step, of all signals."""
@@ -159,6 +162,14 @@ def read_state(text: str) -> State:
 def limits_of(state: State) -> tuple[State, float]:
     """Return what a limit's state holds: that of all limits, and the rows worth an independent one."""
     return state[_LIMITS], state[_BURST]
+
+
+def numbers_only(evidence: Sequence[StepEvidence]) -> tuple[StepEvidence, ...]:
+    """Leave out the states: what is kept where the event itself can be looked up."""
+    return tuple(
+        each if each.state is None else each.model_copy(update={"state": None, "not_told": ELSEWHERE})
+        for each in evidence
+    )
 
 
 def seeds_of(spec: ModelSpec) -> dict[str, int]:

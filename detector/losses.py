@@ -11,9 +11,11 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from detector.ragged import Floats, Indices, Ragged
 
+_NEVER: Final = 1e-9
 TOLERATED: Final = 0.5
 """Share of a tier's rise of the mean loss that its null still contains."""
 
@@ -27,6 +29,8 @@ class Losses:
         For each signal the cost of a row in each of its bins, (B,); None where the signal is no loss.
     layout
         Of the signals.
+    rates : (S,)
+        Which of them are rates of 0 or 1 that may be as rare as never.
 
     Attributes
     ----------
@@ -34,8 +38,11 @@ class Losses:
         Whether there is one.
     """
 
-    def __init__(self, by_signal: Sequence[Floats | None], layout: Ragged) -> None:
+    def __init__(
+        self, by_signal: Sequence[Floats | None], layout: Ragged, rates: NDArray[np.bool_] | None = None
+    ) -> None:
         self.by_signal = tuple(by_signal)
+        self._is_rate = np.zeros(layout.signals, dtype=np.bool_) if rates is None else rates
         self._layout = layout
         self._is_loss: NDArray[np.bool_] = np.array([each is not None for each in by_signal])
         sized = zip(by_signal, layout.sizes.tolist(), strict=True)
@@ -49,9 +56,17 @@ class Losses:
     def tolerance(self, thresholds: Floats, shares: Floats, *, of_others: Floats) -> Floats:
         """Return tau of each tier's null, (3, S), on PSI's scale; ``of_others`` where the signal is no loss.
 
-        The null holds rises of up to `TOLERATED` of the tier's.
+        The null holds rises of up to `TOLERATED` of the tier's. How far away these are is an approximation that fails
+        where a row is hardly ever bad, so that rates have it exactly: ``2 KL(p || p + rise)``.
         """
-        return np.where(self._is_loss, (TOLERATED * thresholds) ** 2 * self.psi_of_rise(shares), of_others)
+        rises = TOLERATED * thresholds
+        found = np.where(self._is_loss, rises**2 * self.psi_of_rise(shares), of_others)
+        if not self._is_rate.any():
+            return found
+        rate = np.clip(self.mean(shares), _NEVER, 1 - _NEVER)
+        higher = np.minimum(rate + rises, 1 - _NEVER)
+        distance = special.rel_entr(rate, higher) + special.rel_entr(1 - rate, 1 - higher)
+        return np.where(self._is_rate, 2 * distance, found)
 
     def psi_of_rise(self, shares: Floats) -> Floats:
         """Return the PSI of a mean loss that is higher by 1, (S,); NaN where the signal is no loss.

@@ -15,17 +15,19 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Any, Final
 
-from detector.budget import threshold_of
+from detector.budget import budget_of
 from detector.chosen import ChosenDetectors
 from detector.evidence import EvidenceEngine
 from detector.expectation import WHOLE
-from detector.explain import explain, importances, summarise, surely_drifted, watched
+from detector.explain import explain, importances, summarise, surely_drifted
 from detector.incidents import IncidentChange, Incidents, Member, Watched
 from detector.layout import Layout
 from detector.limits import Limits
 from detector.lineage import Evidence, Subject, Trail, evidence_of, seeds_of
 from detector.means import RecentMeans
 from detector.onsets import Mark, Onsets, earliest
+from detector.quality.service_report import ServiceReport
+from detector.quality.watch import RateWatch
 from detector.ragged import Ragged
 from detector.readings import SignalReading
 from detector.recent import HALF_LIVES
@@ -47,12 +49,14 @@ from schemas.outbound import (
     IncidentStatus,
     Lineage,
     MetricStatus,
+    OpenIncident,
     Severity,
     SignalStatus,
     SignalVerdict,
     Step,
     Tier,
 )
+from schemas.tiers import FAULTS
 
 STEPS_NAMED: Final = 32
 """The last steps whose cuts are named in an event."""
@@ -83,7 +87,9 @@ class Monitor:
     def __init__(self, spec: ModelSpec, layout: Layout, stage: Stage) -> None:
         self._spec, self._layout, self._stage = spec, layout, stage
         self._references = references = baselines(spec, layout)
-        self._threshold = threshold_of(spec)
+        budget = budget_of(spec)
+        self._threshold, self._watched = budget.threshold, dict(budget.by_family)
+        self._watched[Family.DRIFT] += budget.segment_signals
         self._open_step = OpenStep()
         self._clock = StepClock(spec.steps)
         self._engine = EvidenceEngine(references, log_threshold=self._threshold)
@@ -101,6 +107,7 @@ class Monitor:
         places = Ragged([len(each.phases[WHOLE]) for each in references])
         self._trail = Trail(places, surrogates=len(self._surrogates), limits=len(self._limits.names))
         self._report = PerformanceReport(layout)
+        self._service = ServiceReport(layout)
         self._measured: tuple[MetricStatus, ...] | None = None
         members = [Watched(each.name, weights[each.name], each.opens) for each in watched_for]
         members += [Watched(name) for name in self._limits.names]
@@ -108,6 +115,17 @@ class Monitor:
         members += self._segments.watched() if self._segments is not None else []
         reopen_within_s = spec.responses.reopen_within.total_seconds()
         self._incidents = Incidents(scope, Family.DRIFT, members, reopen_within_s=reopen_within_s)
+        self._faults = {
+            family: RateWatch(
+                layout,
+                family,
+                scope,
+                log_threshold=budget.thresholds[family],
+                reopen_within_s=reopen_within_s,
+            )
+            for family in FAULTS
+            if family in self._watched
+        }
         self._readings: Sequence[SignalReading] = self._beside(self._engine.step({}))
         self._steps: deque[Step] = deque(maxlen=STEPS_NAMED)
         self._judged_steps = 0
@@ -141,8 +159,7 @@ class Monitor:
         self._judge(step)
         if self._segments is not None:
             self._segments.step(step, now)
-        change = self._decide(now)
-        return [] if change is None else [self._emit(change, offsets)]
+        return [self._emit(change, offsets) for change in self._decide(now)]
 
     # ---------------------------------------------------------------------------- the five stations of the path
 
@@ -169,9 +186,10 @@ class Monitor:
         Surrogates have seen some of the rows in full.
         """
         burst = self._burst() if self._limits.names else 1.0
-        self._trail.begin(self._engine, self._limits, burst, self._evidence())
+        self._trail.begin(self._engine, self._evidence(), self._limits, burst)
         self._limits.step(step.whole, burst)
         self._report.add(step.whole)
+        self._service.add(step.whole)
         self._measured = None
         by_phase = {phase: self._layout.signal_counts(vector) for phase, vector in step.parts.items()}
         readings = self._engine.step(by_phase)
@@ -180,9 +198,17 @@ class Monitor:
         self._surrogates.step(inputs_drift=any(tier is not Tier.NONE for tier in features))
         self._readings = self._beside(readings)
         self._means.add(step.whole)
+        for faults in self._faults.values():
+            faults.step(step.parts)
 
-    def _decide(self, now: Mark) -> IncidentChange | None:
-        """Turn score and evidence into tiers, and tiers into the life of an incident."""
+    def _decide(self, now: Mark) -> list[IncidentChange]:
+        """Turn score and evidence into tiers, and tiers into the lives of incidents: of the drift, and of faults."""
+        moment = "/".join(f"{each.topic}:{each.partition}:{each.to_offset}" for each in now.offsets)
+        changes = [self._decide_drift(now, moment)]
+        changes += [faults.decide(now, step=self._judged_steps, moment=moment) for faults in self._faults.values()]
+        return [change for change in changes if change is not None]
+
+    def _decide_drift(self, now: Mark, moment: str) -> IncidentChange | None:
         self._onsets.update(self._readings, now)
         for index, tier in self._tiers.update(self._readings).items():
             if index >= len(self._references):
@@ -197,7 +223,7 @@ class Monitor:
             tiers,
             self._all_readings(),
             step=self._judged_steps,
-            moment="/".join(f"{each.topic}:{each.partition}:{each.to_offset}" for each in now.offsets),
+            moment=moment,
             time=math.nan if now.time is None else now.time,
         )
         if change is not None and change.change is Change.OPENED:
@@ -212,10 +238,13 @@ class Monitor:
 
     def _emit(self, change: IncidentChange, offsets: tuple[OffsetRange, ...]) -> DriftEvent:
         """Say what happened, with everything that is needed to understand and to recompute it."""
-        incident = change.incident
+        incident, family = change.incident, change.incident.family
         resolved = change.change is Change.RESOLVED
-        verdicts = tuple(self._verdict(member) for member in incident.members)
-        now, onset = _moment(self._clock.now), _moment(self._onset.time)
+        faults = self._faults.get(family)
+        begun = self._onset if faults is None else faults.onset
+        verdicts = tuple(map(self._verdict if faults is None else faults.verdict, incident.members))
+        now, onset = _moment(self._clock.now), _moment(begun.time)
+        watched = self._watched[family]
         return DriftEvent(
             id=change.id,
             change=change.change,
@@ -224,7 +253,7 @@ class Monitor:
             model=self._spec.model,
             version=self._spec.version,
             stage=self._stage,
-            family=incident.family,
+            family=family,
             owner=self._spec.owner,
             labels=self._spec.responses.labels,
             runbook=self._spec.responses.runbook,
@@ -232,25 +261,27 @@ class Monitor:
             dedup_key=incident.id,
             tier=incident.tier,
             previous_tier=change.previous_tier,
-            response=self._spec.responses.strongest(incident.tier),
-            summary=summarise(self._spec, change.change, incident.tier, verdicts, onset),
+            response=self._spec.responses.strongest(incident.tier, family),
+            summary=summarise(
+                self._spec, change.change, incident.tier, verdicts, onset, family=family, signals=watched
+            ),
             time=now,
             opened_at=_moment(incident.opened_at),
             since=onset,
-            since_offsets=self._onset.ranges_until(offsets),
+            since_offsets=begun.ranges_until(offsets),
             resolved_at=now if resolved else None,
             signals=verdicts,
-            signals_watched=watched(self._spec),
+            signals_watched=watched,
             performance=self._metrics() if any(v.kind is DriftKind.PERFORMANCE for v in verdicts) else (),
-            diagnosis=self._diagnosis(verdicts),
-            surely_drifted=surely_drifted(self._readings, self._threshold),
+            diagnosis=self._diagnosis(verdicts) if faults is None else None,
+            surely_drifted=surely_drifted(self._readings, self._threshold) if faults is None else faults.sure(),
             lineage=Lineage(
                 spec_hash=self._layout.spec_hash,
                 driftline=VERSION,
                 offsets=offsets,
                 steps=tuple(self._steps),
                 reference_hash=self._reference_hash,
-                evidence=self._told(member.index for member in incident.members),
+                evidence=self._told(member.index for member in incident.members) if faults is None else (),
                 seeds=seeds_of(self._spec),
             ),
         )
@@ -326,13 +357,14 @@ class Monitor:
 
     def standing(self) -> dict[str, Any]:
         """Where the stage stands, as fields of a ``ModelStatus``."""
-        incident = self._incidents.open
+        incidents = self._open_incidents()
         return {
             "rows": self._rows,
             "steps": self._judged_steps,
             "time": _moment(self._clock.now),
-            "tier": incident.tier if incident is not None else Tier.NONE,
-            "incident_id": incident.id if incident is not None else None,
+            "tier": incidents[0].tier if incidents else Tier.NONE,
+            "incident_id": incidents[0].id if incidents else None,
+            "incidents": incidents,
             "signals": tuple(
                 SignalStatus(
                     signal=reading.name,
@@ -346,10 +378,22 @@ class Monitor:
                 for reading, tier in zip(self._readings, self._tiers.current, strict=True)
             )
             + self._limits.statuses()
-            + (self._segments.statuses() if self._segments is not None else ()),
+            + (self._segments.statuses() if self._segments is not None else ())
+            + tuple(status for faults in self._faults.values() for status in faults.statuses()),
             "segments": self._segments.standing(self._readings) if self._segments is not None else (),
             "performance": self._metrics(),
+            "service": self._service.status(),
         }
+
+    def _open_incidents(self) -> tuple[OpenIncident, ...]:
+        """All open incidents, worst first."""
+        found = [self._incidents.open, *(faults.open for faults in self._faults.values())]
+        named = [
+            OpenIncident(family=each.family, id=each.id, tier=each.tier, opened_at=_moment(each.opened_at))
+            for each in found
+            if each is not None
+        ]
+        return tuple(sorted(named, key=lambda each: -each.tier.rank))
 
     def state(self) -> dict[str, Any]:
         """Everything a successor needs, for ``detector.state``."""
@@ -364,10 +408,12 @@ class Monitor:
             "tiers": self._tiers.state(),
             "limits": self._limits.state(),
             "report": self._report.state(),
+            "service": self._service.state(),
             "means": self._means.state(),
             "onsets": self._onsets.state(),
             "onset": self._onset.state(),
             "incidents": self._incidents.state(),
+            "faults": {family.value: faults.state() for family, faults in self._faults.items()},
             "steps": [step.model_dump(mode="json") for step in self._steps],
             "judged_steps": self._judged_steps,
             "rows": self._rows,
@@ -383,6 +429,7 @@ class Monitor:
         self._tiers.restore(state["tiers"])
         self._limits.restore(state.get("limits", {}))
         self._report.restore(state.get("report", {}))
+        self._service.restore(state.get("service", {}))
         if self._segments is not None:
             self._segments.restore(state["segments"])
         self._measured = None
@@ -390,6 +437,8 @@ class Monitor:
         self._onsets.restore(state["onsets"])
         self._onset = Mark.restored(state["onset"])
         self._incidents.restore(state["incidents"])
+        for family, saved in state.get("faults", {}).items():
+            self._faults[Family(family)].restore(saved)
         self._steps = deque((Step(**step) for step in state["steps"]), maxlen=STEPS_NAMED)
         self._judged_steps, self._rows = state["judged_steps"], state["rows"]
         self._readings = self._beside(self._engine.step({}))

@@ -73,7 +73,8 @@ class Onsets:
     def restore(self, state: dict[str, Any]) -> None:
         """Take up where ``state`` left off."""
         marks = [Mark.restored(each) for each in state["marks"]]
-        self.marks = {signal: marks[state["places"][signal]] for signal in self.marks}
+        places = state["places"]
+        self.marks = {signal: marks[places[signal]] if signal in places else Mark() for signal in self.marks}
 
 
 def earliest(marks: Sequence[Mark], *, otherwise: Mark) -> Mark:

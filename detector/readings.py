@@ -33,6 +33,8 @@ class SignalBaseline:
     losses: Floats | None = None
     """(B,) what a row in each bin costs. The score is then how much the mean loss has risen, and only a rise is
     evidence. None: any change of the distribution counts."""
+    is_rate: bool = False
+    """Whether it is a loss that is 0 or 1 and may be as rare as never (`detector.quality.rates`)."""
     follows: bool = False
     """Whether what is expected of a loss follows it downwards (`detector.improvement`)."""
 

@@ -28,6 +28,9 @@ from detector.estimation import ExpectedLoss
 from detector.expectation import WHOLE
 from detector.layout import Layout
 from detector.profile import Profile, Vector
+from detector.quality.checks import watched_apart
+from detector.quality.dispersion import rate_dispersion
+from detector.quality.norms import fit_norm, needs_norm
 from detector.readings import SignalBaseline
 from detector.reference_rows import draw_reference
 from detector.rows import STAGES, TRUE, Column, Rows, Source, carried, signal_types
@@ -49,6 +52,7 @@ from schemas.model_spec import (
     performance_signal,
 )
 from schemas.performance import CONDITIONAL, RATES, Calibration, Loss, LossTiers
+from schemas.quality import Counted, NumberNorm
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -94,6 +98,7 @@ def freeze(
         raise ValueError(f"the reference of {spec.model} {spec.version} has no rows")
     bins: dict[str, Bins] = {}
     dispersion: dict[str, float] = {}
+    norms: dict[str, NumberNorm] = {}
     calibration: Calibration | None = None
     phases = {id(piece): _phases(spec, piece) for piece in pieces}
     for i, (signal, kind) in enumerate(zip(spec.signals, signal_types(spec), strict=True)):
@@ -110,6 +115,8 @@ def freeze(
         bins[signal] = fit_loss_bins(cast(Floats, column)) if is_loss else _fit(column, kind, _own_bins(spec, signal))
         phi = _overdispersion(spec, signal, column, bins[signal], phases=phases[id(piece)])
         dispersion[signal] = round(phi, 4)
+        if needs_norm(spec, i) and kind is FeatureType.NUMBER and (norm := fit_norm(cast(Floats, column))) is not None:
+            norms[signal] = norm
     since, until = _period(pieces)
     frozen = FrozenReference(
         rows=max(len(piece) for piece in pieces),
@@ -121,12 +128,16 @@ def freeze(
         bins=bins,
         dispersion=dispersion,
         calibration=calibration,
+        norms=norms or None,
+        counted=Counted.of(spec.quality, spec.service),
+        rules={rule.name: rule.expression for rule in spec.rules} or None,
         profile="",
     )
     layout = Layout(_with(spec, frozen))
     drawn = {
         "profile": _count(layout, pieces).encode(),
         "sample": draw_reference(spec, layout, pieces),
+        "dispersion": dispersion | rate_dispersion(layout, pieces),
         "segment_dispersion": _by_segment(spec, layout, pieces, phases),
     }
     return _with(spec, frozen.model_copy(update=drawn))
@@ -138,7 +149,8 @@ def _by_segment(
     """How bursty the rows of each segment are; None where nothing is broken down."""
     if layout.segments is None:
         return None
-    bins = cast(FrozenReference, layout.spec.reference.frozen).bins
+    frozen = cast(FrozenReference, layout.spec.reference.frozen)
+    bins, dispersion = frozen.bins, frozen.dispersion
     carriers: list[tuple[Rows, Column] | None] = []
     for signal in layout.segments.signals:
         piece = _carrier(spec, signal, pieces)
@@ -149,7 +161,8 @@ def _by_segment(
         of, name = phases[id(rows)], layout.signals[signal]
         return _overdispersion(spec, name, column, bins[name], phases=of, among=among)
 
-    return segment_dispersion(layout.segments, layout.binners, carriers, measure)
+    whole = [dispersion[layout.signals[signal]] for signal in layout.segments.signals]
+    return segment_dispersion(layout.segments, layout.binners, carriers, whole, measure)
 
 
 def _carrier(spec: ModelSpec, index: int, pieces: Sequence[Rows]) -> Rows | None:
@@ -175,13 +188,15 @@ def _overdispersion(
     phases: Ints | None,
     among: NDArray[np.bool_] | None = None,
 ) -> float:
-    """How bursty the rows of a signal are, or some ``among`` them; of a loss that only some rows have, those rows."""
+    """How bursty the rows of a signal are, or some ``among`` them; only of those that are compared."""
     binner = make_binner(bins)
     places = binner.index(column)
     if among is not None:
         places, phases = places[among], None if phases is None else phases[among]
-    if signal in _CONDITIONAL:
-        having = places < binner.width - 2
+    apart = watched_apart(spec) if signal in spec.signals[: len(spec.features) + (spec.prediction is not None)] else ()
+    uncompared = [place % binner.width for place in ((-2, -1) if signal in _CONDITIONAL else apart)]
+    if uncompared:
+        having = ~np.isin(places, uncompared)
         places, phases = places[having], None if phases is None else phases[having]
     ordered, trending = isinstance(bins, NumberBins), _improves(spec, signal)
     return overdispersion(places, binner.width, ordered=ordered, phases=phases, trending=trending)
@@ -339,7 +354,7 @@ def reference_vectors(spec: ModelSpec, layout: Layout) -> dict[int, Vector]:
     ValueError
         As ``baselines`` does.
     """
-    phases = _vectors_by_phase(Profile.decode(_frozen(spec).profile, layout.width, layout.segment_width), layout.width)
+    phases = _vectors_by_phase(layout.reference(), layout.width)
     return {WHOLE: phases[WHOLE]} if spec.seasonality is Seasonality.NONE else phases
 
 

@@ -58,6 +58,15 @@ class Recomputed:
             return None
         return (self.before, self.after, self.score) == (self.told.before, self.told.after, self.told.score)
 
+    @property
+    def difference(self) -> float:
+        """The largest difference of a number to the one told, as a share of it; 0 where nothing was recomputed."""
+        if self.before is None or self.after is None or self.score is None:
+            return 0.0
+        told = np.array([*self.told.before, *self.told.after, self.told.score])
+        now = np.array([*self.before, *self.after, self.score])
+        return float((np.abs(now - told) / np.maximum(np.abs(told), 1e-300))[now != told].max(initial=0.0))
+
 
 def replay_step(spec: ModelSpec, evidence: Sequence[StepEvidence], parts: Mapping[int, Vector]) -> list[Recomputed]:
     """Recompute what a step did to the evidence of these signals.

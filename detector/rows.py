@@ -16,18 +16,25 @@ that a producer that sends ``3.0`` and one that sends ``3`` mean the same catego
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.model_spec import ESTIMATED_PERFORMANCE, FeatureType, ModelSpec, Output, Stage, Task
 from schemas.performance import RATES
+from schemas.quality import Answered
+
+if TYPE_CHECKING:
+    from detector.schema.shapes import Shape
 
 STAGES: Final[tuple[Stage, ...]] = tuple(Stage)
 """``Rows.stages`` holds indices into this."""
+
+ANSWERED: Final[tuple[Answered, ...]] = tuple(Answered)
+"""``Rows.service`` holds indices into this."""
 
 INVALID: Final = "\x00invalid"
 """Stands in a category or boolean column for a value that is not of the type, such as a list."""
@@ -68,8 +75,14 @@ class Rows:
         segments a row is (``known``).
     lags
         (n,) seconds from the prediction to its label, NaN where that is not known; None: no labels.
+    service
+        (n, 2) of predictions: milliseconds until the answer, and how the request ended (index into ``ANSWERED``), each
+        NaN where it is not known; None: neither is.
     joined
         Whether these labels found their predictions by the id.
+    shapes
+        What sampled records look like in full, by ascending offset; part of them all, however the rows are cut: who
+        counts takes those whose offsets are new.
     """
 
     source: Source
@@ -80,6 +93,8 @@ class Rows:
     context: tuple[Column | None, ...] | None = None
     lags: NDArray[np.float64] | None = None
     joined: bool = False
+    service: NDArray[np.float64] | None = None
+    shapes: tuple[Shape, ...] = ()
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -90,8 +105,15 @@ class Rows:
         columns = tuple(None if column is None else column[part] for column in self.columns)
         context = self.context and tuple(None if column is None else column[part] for column in self.context)
         lags = None if self.lags is None else self.lags[part]
-        return Rows(
-            self.source, self.offsets[part], self.times[part], self.stages[part], columns, context, lags, self.joined
+        return replace(
+            self,
+            offsets=self.offsets[part],
+            times=self.times[part],
+            stages=self.stages[part],
+            columns=columns,
+            context=context,
+            lags=lags,
+            service=None if self.service is None else self.service[part],
         )
 
     @property
@@ -133,7 +155,16 @@ class Rows:
             _join_context([piece.context for piece in pieces]),
             _join_lags([piece.lags for piece in pieces]),
             first.joined,
+            _join_service(pieces),
+            tuple(sorted((shape for piece in pieces for shape in piece.shapes), key=lambda shape: shape.offset)),
         )
+
+
+def _join_service(pieces: Sequence[Rows]) -> NDArray[np.float64] | None:
+    if all(piece.service is None for piece in pieces):
+        return None
+    blank = [np.full((len(piece), 2), np.nan) if piece.service is None else piece.service for piece in pieces]
+    return np.concatenate(blank)
 
 
 def _join_lags(lags: Sequence[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:

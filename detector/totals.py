@@ -6,6 +6,7 @@ rows below N are skipped, so records that are read again after a crash count onc
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -13,8 +14,11 @@ import numpy as np
 
 from detector.layout import Layout
 from detector.profile import Profile
+from detector.quality.counters import Carry
 from detector.rows import Rows
 from detector.sampling import RowSampler
+from detector.schema.shapes import Shapes
+from detector.state import pack, unpack
 from schemas.model_spec import OffsetRange
 from schemas.profiles import ProfileTotal
 
@@ -53,6 +57,10 @@ class RunningTotal:
     time: float | None = None
     appended_at: float | None = None
     uncounted: tuple[OffsetRange, ...] = ()
+    carry: Carry | None = None
+    """What counters keep of the last rows counted; None: none were."""
+    shapes: Shapes | None = None
+    """What sampled records have otherwise than the spec says; None: none were met."""
     _sampler: RowSampler | None = field(init=False, repr=False, compare=False, default=None)
     """Where the spec has surrogates: draws from the rows since the last event. It is no part of the total. Rows whose
     event was never published are read again after a restart, and drawn again; an event that compaction removes
@@ -61,7 +69,11 @@ class RunningTotal:
     def __post_init__(self) -> None:
         if self.next_offset < 0:
             self.next_offset = self.started_at
+        if self.carry is None:
+            self.carry = self.layout.begin()
         spec = self.layout.spec
+        if self.shapes is None:
+            self.shapes = Shapes(spec)
         if spec.surrogates is not None and spec.surrogate_signals:
             self._sampler = RowSampler(spec.signals, self.topic, self.partition, spec.surrogates.sample_rows)
 
@@ -122,11 +134,15 @@ class RunningTotal:
         start = int(np.searchsorted(rows.offsets, self.next_offset))
         fresh = rows.slice(start, len(rows)) if start else rows
         if len(fresh):
-            self.profile.add(self.layout.count(fresh))
+            self.profile.add(self.layout.count(fresh, self.carry))
             if self._sampler is not None:
                 self._sampler.add(fresh)
             latest = float(fresh.times.max())
             self.time = latest if self.time is None else max(self.time, latest)
+            if self.shapes is not None:
+                for shape in fresh.shapes:
+                    if self.next_offset <= shape.offset < next_offset:
+                        self.shapes.add(shape)
         if appended_at is not None:
             self.appended_at = appended_at
         self.next_offset = next_offset
@@ -158,6 +174,8 @@ class RunningTotal:
             parts=self.profile.encode_parts(),
             invalid=self.invalid,
             uncounted=self.uncounted,
+            carry=_write_carry(self.carry),
+            shapes=None if self.shapes is None else self.shapes.to_event(),
             sample=self._sampler.take() if hand_over and self._sampler is not None else None,
         )
 
@@ -183,7 +201,26 @@ class RunningTotal:
             time=None if event.time is None else event.time.timestamp(),
             appended_at=None if event.appended_at is None else event.appended_at.timestamp(),
             uncounted=event.uncounted,
+            carry=read_carry(event.carry, layout),
+            shapes=Shapes.from_event(event.shapes, layout.spec),
         )
+
+
+def _write_carry(carry: Carry | None) -> str | None:
+    return base64.b64encode(pack(dict(carry))).decode("ascii") if carry else None
+
+
+def read_carry(text: str | None, layout: Layout) -> Carry:
+    """Read what counters kept; nothing of what is written is trusted."""
+    carry = layout.begin()
+    if text is None:
+        return carry
+    saved = unpack(base64.b64decode(text, validate=True))
+    for name, zeros in carry.items():
+        array = saved.get(name)
+        if not isinstance(array, np.ndarray) or array.shape != zeros.shape or array.dtype != zeros.dtype:
+            raise ValueError(f"a damaged total: what it carries of the rows before does not fit ({name})")
+    return {name: saved[name] for name in carry}
 
 
 def _moment(seconds: float | None) -> datetime | None:

@@ -15,6 +15,7 @@ from schemas.model_spec import ModelSpec
 from schemas.outbound import DeadLetter, DriftEvent, ModelStatus
 from schemas.profiles import BaselineRows, ProfileTotal, UnregisteredRows
 from schemas.responses import Alert, Digest, ResponseEvent, RetrainRequest
+from schemas.schema_changes import SchemaChange
 
 Event = (
     ModelSpec
@@ -26,6 +27,7 @@ Event = (
     | RetrainRequest
     | Alert
     | Digest
+    | SchemaChange
     | ModelStatus
     | DeadLetter
 )
@@ -41,6 +43,7 @@ CE_TYPES: Final[dict[type[BaseModel], str]] = {
     UnregisteredRows: "io.driftline.profile.unregistered",
     DriftEvent: "io.driftline.drift",
     ResponseEvent: "io.driftline.response",
+    SchemaChange: "io.driftline.schema.changed",
     RetrainRequest: "io.driftline.retrain.request",
     Alert: "io.driftline.alert",
     Digest: "io.driftline.digest",

@@ -20,6 +20,7 @@ from schemas.model_spec import ModelSpec
 from schemas.outbound import DeadLetter, DriftEvent, ModelStatus
 from schemas.profiles import BaselineRows, ProfileTotal, UnregisteredRows
 from schemas.responses import Alert, Digest, MaintenanceNotice, ResponseEvent, RetrainAck, RetrainRequest
+from schemas.schema_changes import SchemaChange
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -114,6 +115,7 @@ EVENTS: Final[dict[str, type[BaseModel]]] = {
     "UnregisteredRows": UnregisteredRows,
     "DriftEvent": DriftEvent,
     "ResponseEvent": ResponseEvent,
+    "SchemaChange": SchemaChange,
     "RetrainRequest": RetrainRequest,
     "RetrainAck": RetrainAck,
     "MaintenanceNotice": MaintenanceNotice,

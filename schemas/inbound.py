@@ -12,6 +12,7 @@ from pydantic import AwareDatetime, Field, model_validator
 
 from schemas.base import FeatureName, Inbound, Name
 from schemas.model_spec import Stage
+from schemas.quality import Answered
 
 FeatureValue = float | int | bool | str | None
 """A number, a category, a boolean, or null for missing (NaN is missing, an infinity invalid)."""
@@ -50,10 +51,13 @@ class PredictionEvent(Inbound):
     segments: dict[str, str] = Field(default_factory=dict)
     latency_ms: float | None = None
     """How long the model took to answer, in milliseconds."""
+    status: Answered | None = None
+    """How the request ended; after an error or a timeout there need be no answer. Null: it is not known."""
 
     @model_validator(mode="after")
     def _something_was_answered(self) -> Self:
-        if self.prediction is None and self.score is None and self.probabilities is None:
+        has_failed = self.status in (Answered.ERROR, Answered.TIMEOUT)
+        if self.prediction is None and self.score is None and self.probabilities is None and not has_failed:
             raise ValueError("a prediction event needs `prediction`, `score` or `probabilities`")
         return self
 
@@ -97,13 +101,20 @@ class PredictionBatch(_Batch):
     score: list[float | None] | None = None
     probabilities: dict[str, list[float]] | None = None
     latency_ms: list[float | None] | None = None
+    status: list[Answered | None] | None = None
+    """How each request ended; where one has failed, its answer may be null."""
 
     @model_validator(mode="after")
     def _columns_are_of_one_length(self) -> Self:
         _check_lengths(self.rows, dict(self.features or {}))  # type: ignore[arg-type]
         _check_lengths(self.rows, dict(self.segments))  # type: ignore[arg-type]
-        answers: dict[str, list[object] | None] = {"prediction": self.prediction, "score": self.score}  # type: ignore[dict-item]
-        _check_lengths(self.rows, answers)
+        columns: dict[str, list[object] | None] = {
+            "prediction": self.prediction,  # type: ignore[dict-item]
+            "score": self.score,  # type: ignore[dict-item]
+            "latency_ms": self.latency_ms,  # type: ignore[dict-item]
+            "status": self.status,  # type: ignore[dict-item]
+        }
+        _check_lengths(self.rows, columns)
         if self.prediction is None and self.score is None and self.probabilities is None:
             raise ValueError("a prediction event needs `prediction`, `score` or `probabilities`")
         return self

@@ -25,3 +25,8 @@ class StepEvidence(Outbound):
     ``detector.lineage`` packs. Null where it is not told."""
     not_told: str | None = None
     """Why there is no ``state``."""
+
+    @property
+    def name(self) -> str:
+        """What it is called among all signals of the model."""
+        return self.signal if self.segment is None else f"{self.signal} in {self.segment}"

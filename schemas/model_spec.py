@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import AwareDatetime, Field, ValidationInfo, field_validator, model_validator
@@ -19,6 +19,8 @@ from schemas.detectors import MOST_DETECTORS, ZEROS_AND_ONES, DetectorSpec
 from schemas.performance import BASIC_LOSS, LOSSES_OF, METRICS_OF, RATES, Calibration, Loss, OutcomeSpec
 from schemas.policy import LATER_RETRAINING, PolicySpec
 from schemas.policy import RetrainingSpec as RetrainingSpec  # noqa: PLC0414 - part of the spec: importable from here too
+from schemas.quality import Counted, NumberNorm, QualitySpec, ServiceSpec
+from schemas.rules import MOST_RULES, CheckedRule, RuleSpec, checked_rules, fields_of
 from schemas.segments import SegmentSpec, segment_signal
 
 PREDICTION = "prediction"
@@ -39,14 +41,17 @@ MULTIVARIATE: Final = "multivariate"
 MIMIC: Final = "mimic"
 """The name of the signal that foretells what the model answers."""
 
-_LATER: Final = ("detectors", "outcomes", "surrogates", "segments", "policy")
+_LATER: Final = ("detectors", "outcomes", "surrogates", "segments", "quality", "service", "rules", "policy")
 """Fields that came after the first specs were registered: at their defaults they are no part of a spec's hash."""
 
 
 USUAL_POLICY: Final = PolicySpec()
 
-_LATER_FROZEN: Final = ("sample", "calibration", "segment_dispersion")
+_LATER_FROZEN: Final = ("sample", "calibration", "segment_dispersion", "norms", "counted", "rules")
 """Likewise fields of a frozen reference, where they are None."""
+
+_LATER_FEATURE: Final = ("unit", "required", "minimum", "maximum", "max_length", "categories", "on_invalid")
+"""Likewise fields of a feature."""
 
 _LATER_OUTCOMES: Final = ("wait", "sample", "features")
 """Likewise fields of the outcomes, at their defaults."""
@@ -101,6 +106,13 @@ class Seasonality(StrEnum):
     WEEKLY = "weekly"
 
 
+class OnInvalid(StrEnum):
+    """What goes when a value is not valid: that value alone, or its whole row, as a dead letter."""
+
+    VALUE = "value"
+    ROW = "row"
+
+
 class Output(StrEnum):
     """Which part of a prediction is watched: its class, its score (probability), or its number."""
 
@@ -118,11 +130,35 @@ class FeatureSpec(Outbound):
     """Sums clip values to these; None: 4,096 reference scales around the reference's median."""
     importance: float = Field(default=1.0, ge=0.0)
     """How much the model relies on the feature: ranks the features of an incident by score x importance."""
+    unit: str | None = Field(default=None, max_length=60)
+    """For people, such as ``km``."""
+    required: bool = False
+    """Whether a row needs a value: one that is missing is a fault of the row."""
+    minimum: float | None = Field(default=None, allow_inf_nan=False)
+    """A smaller number is invalid."""
+    maximum: float | None = Field(default=None, allow_inf_nan=False)
+    """A larger number is invalid."""
+    max_length: int | None = Field(default=None, ge=1)
+    """A category of more characters is invalid."""
+    categories: tuple[str, ...] | None = Field(default=None, min_length=1, max_length=10_000)
+    """Every other category is invalid. None: any may come; new ones are ``unseen``."""
+    on_invalid: OnInvalid = OnInvalid.VALUE
+    """``row``: a row whose value is invalid, or missing though required, is not counted but becomes a dead letter."""
 
     @model_validator(mode="after")
     def _bounds_are_ordered(self) -> Self:
         if self.bounds is not None and not self.bounds[0] < self.bounds[1]:
             raise ValueError(f"bounds of feature {self.name!r} must be [low, high] with low < high")
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"minimum of feature {self.name!r} lies above its maximum")
+        return self
+
+    @model_validator(mode="after")
+    def _constraints_fit_the_type(self) -> Self:
+        of_type = {"minimum": "number", "maximum": "number", "max_length": "category", "categories": "category"}
+        odd = [name for name, kind in of_type.items() if getattr(self, name) is not None and self.type != kind]
+        if odd:
+            raise ValueError(f"{', '.join(odd)} of feature {self.name!r}: a {self.type} has none")
         return self
 
 
@@ -279,8 +315,15 @@ class FrozenReference(Outbound):
     """By segment, as in ``country=DE``: the same of each signal judged in it. Null where nothing is broken down."""
     calibration: Calibration | None = None
     """What its labels tell of the loss to expect; null where it has none."""
+    norms: dict[str, NumberNorm] | None = None
+    """By the name of a number signal: what its checks go by. None: the spec asks for no such checks."""
+    counted: Counted | None = None
+    """What was counted beside bins. None: nothing."""
     profile: str
     """Counts by phase and by segment: a profile as ``detector.profile`` encodes it (base64 of deflated int64)."""
+    rules: dict[str, str] | None = None
+    """The rules whose violations are counted in the profile, in this order: expressions by name. A rule that is not
+    among them is expected to be kept."""
     sample: tuple[ReferenceRows, ...] | None = None
     """Raw rows for the surrogates: those with features, and those with labels. None: the spec had no surrogates."""
 
@@ -333,6 +376,12 @@ class ModelSpec(Outbound):
     """None: no surrogate models."""
     segments: SegmentSpec | None = None
     """None: the rows are not broken down."""
+    quality: QualitySpec | None = None
+    """None: faults of the data are seen only where they change a distribution."""
+    service: ServiceSpec | None = None
+    """None: latencies and failed requests are not watched."""
+    rules: tuple[RuleSpec, ...] = Field(default=(), max_length=MOST_RULES)
+    """What must be true of each row; a violation rate that rises is a signal."""
     retraining: RetrainingSpec = RetrainingSpec()
     policy: PolicySpec | None = None
     """None: the usual one."""
@@ -345,7 +394,7 @@ class ModelSpec(Outbound):
     def _timezone_exists(cls, value: str) -> str:
         try:
             ZoneInfo(value)
-        except (ValueError, OSError) as error:
+        except (KeyError, ValueError, OSError) as error:  # an unknown one is a KeyError
             raise ValueError(f"unknown timezone {value!r}: use an IANA name such as Europe/Berlin") from error
         return value
 
@@ -371,6 +420,17 @@ class ModelSpec(Outbound):
             raise ValueError("; ".join(faults))
         return value
 
+    @field_validator("rules")
+    @classmethod
+    def _rules_can_be_asked(cls, value: tuple[RuleSpec, ...], info: ValidationInfo) -> tuple[RuleSpec, ...]:
+        """Refuse rules that name what is no field, or that compare what cannot be compared."""
+        known = info.data
+        if value and {"task", "features", "prediction", "outcomes", "features_from"} <= known.keys():
+            labelled = known["outcomes"] is not None
+            fields = fields_of(known["features"], known["task"], known["prediction"], labelled=labelled)
+            checked_rules(value, fields, features_come_alone=known["features_from"] is FeaturesFrom.FEATURES)
+        return value
+
     @model_validator(mode="after")
     def _something_is_watched(self) -> Self:
         names = [feature.name for feature in self.features]
@@ -387,6 +447,15 @@ class ModelSpec(Outbound):
             if signals != bins:
                 odd = ", ".join(sorted(signals ^ bins))
                 raise ValueError(f"reference and features disagree about {odd}: run `driftline models init` again")
+        return self
+
+    @model_validator(mode="after")
+    def _checks_were_counted(self) -> Self:
+        frozen = self.reference.frozen
+        counted = None if frozen is None else frozen.counted or Counted()
+        if counted is not None and (lacking := counted.lacks(self.quality, self.service)):
+            raise ValueError(f"the reference was not counted for {', '.join(lacking)}: leave that out, "
+                             "or run `driftline models init` again")  # fmt: skip
         return self
 
     @model_validator(mode="after")
@@ -483,6 +552,12 @@ class ModelSpec(Outbound):
         return tuple(names)
 
     @property
+    def counted(self) -> Counted | None:
+        """What is counted of rows beside bins: as of the reference or, without one, as the spec wants it."""
+        frozen = self.reference.frozen
+        return Counted.of(self.quality, self.service) if frozen is None else frozen.counted
+
+    @property
     def segment_signals(self) -> tuple[str, ...]:
         """Names of the signals that watch the shares of segments: one for each field, then for each pair of them."""
         return () if self.segments is None else tuple(map(segment_signal, self.segments.groups))
@@ -492,6 +567,12 @@ class ModelSpec(Outbound):
         """Names of the signals that can be judged in a segment: those of rows, and of labels that know their row."""
         others = {ESTIMATED_PERFORMANCE, *self.segment_signals}
         return tuple(signal for signal in self.signals if signal not in others)
+
+    @property
+    def checked_rules(self) -> list[CheckedRule]:
+        """The rules, read and checked, in the order of the spec."""
+        fields = fields_of(self.features, self.task, self.prediction, labelled=self.outcomes is not None)
+        return checked_rules(self.rules, fields, features_come_alone=self.features_from is FeaturesFrom.FEATURES)
 
     @property
     def surrogate_signals(self) -> tuple[str, ...]:
@@ -515,8 +596,9 @@ class ModelSpec(Outbound):
     @property
     def hash(self) -> str:
         """SHA-256 of the canonical JSON of the spec: the identity of what was registered."""
-        unused = {name for name in _LATER if getattr(self, name) in (None, {})}
+        unused = {name for name in _LATER if getattr(self, name) in (None, {}, ())}
         dumped = self.model_dump(mode="json", exclude=unused)
+        dumped["features"] = [brief_feature(each) for each in dumped["features"]]
         if outcomes := dumped.get("outcomes"):
             defaults = OutcomeSpec().model_dump(mode="json")
             dumped["outcomes"] = {
@@ -536,6 +618,14 @@ class ModelSpec(Outbound):
             }
         content = json.dumps(dumped, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(content.encode()).hexdigest()
+
+
+def brief_feature(dumped: dict[str, Any]) -> dict[str, Any]:
+    """Leave out of a feature, as JSON, the fields that came later and are at their defaults."""
+    fields = FeatureSpec.model_fields
+    return {
+        name: value for name, value in dumped.items() if name not in _LATER_FEATURE or value != fields[name].default
+    }
 
 
 def _losses(task: Task, outcomes: OutcomeSpec) -> tuple[Loss, ...]:

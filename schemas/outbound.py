@@ -16,7 +16,8 @@ from schemas.detectors import DetectorName
 from schemas.lineage import StepEvidence
 from schemas.model_spec import OffsetRange, Stage
 from schemas.performance import Metric
-from schemas.tiers import Response as Response  # noqa: PLC0414 - part of the events: importable from here too
+from schemas.tiers import Family as Family  # noqa: PLC0414 - part of the events: importable from here too
+from schemas.tiers import Response as Response  # noqa: PLC0414
 from schemas.tiers import Tier as Tier  # noqa: PLC0414
 
 BEYOND_LIMIT = "beyond_limit"
@@ -52,22 +53,17 @@ class IncidentStatus(StrEnum):
     RESOLVED = "resolved"
 
 
-class Family(StrEnum):
-    """What an incident is about; a model version and stage has at most one open incident of each."""
-
-    DRIFT = "drift"
-    QUALITY = "quality"
-    SERVICE = "service"
-    BUSINESS = "business"
-
-
 class DriftKind(StrEnum):
-    """Which of the three drifts a signal shows."""
+    """Which of the three drifts a signal shows, or that it shows none of them but a fault."""
 
     DATA = "data"
     PREDICTION = "prediction"
     PERFORMANCE = "performance"
     CONCEPT = "concept"
+    QUALITY = "quality"
+    """No drift: the data is at fault."""
+    SERVICE = "service"
+    """No drift: the service is."""
 
 
 class BinChange(Outbound):
@@ -93,6 +89,14 @@ class NextTier(Outbound):
     """Which of the two keys is missing."""
 
 
+class RecordAddress(Outbound):
+    """Where a record lies."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
 class SignalVerdict(Outbound):
     """One signal of an incident: how large its change is, how sure, and where."""
 
@@ -104,7 +108,7 @@ class SignalVerdict(Outbound):
     score: float
     """Effect size in ``score_name``'s unit, small-sample bias removed."""
     score_name: str = "psi"
-    """``psi``; of a loss ``increase``, or ``relative_increase`` in units of the reference's mean; of a limit
+    """``psi``; of a rate or a loss ``increase``, or ``relative_increase`` in units of the reference's mean; of a limit
     ``beyond_limit``, in the metric's unit. Of ``concept``: by how much challengers gained on the model, in the loss's
     unit; of ``mimic``: by how much more often (or further) it was wrong about the model; of ``multivariate``
     ``auc_excess``: the domain classifier's AUC less 0.5."""
@@ -132,6 +136,8 @@ class SignalVerdict(Outbound):
     detector: DetectorName | None = None
     """The detector of River's that speaks for the signal, where the spec chose one: ``evidence`` is then ``threshold``
     while its alarm counts and 0 otherwise, and no false-alarm budget is kept."""
+    examples: tuple[RecordAddress, ...] = ()
+    """Of a rule: some of the last records that broke it."""
 
     @property
     def name(self) -> str:
@@ -405,6 +411,42 @@ class LabelStatus(Outbound):
     lag_p99_s: float | None
 
 
+class RuleStatus(Outbound):
+    """What became of a rule, over all rows counted."""
+
+    name: str
+    expression: str
+    broken: int
+    """Rows that break it."""
+    kept: int
+    open: int
+    """Rows of which nothing can be said: a value that it needs is missing or invalid."""
+    examples: tuple[RecordAddress, ...] = ()
+    """Some of the last records that broke it."""
+
+
+class ServiceStatus(Outbound):
+    """How the service answered recent requests, half of their weight on the last 2,048."""
+
+    latency_p50_ms: float | None
+    """Milliseconds that half of the answers did not exceed, to about 19 %; null where no latency came."""
+    latency_p95_ms: float | None
+    latency_p99_ms: float | None
+    errors: float | None
+    """Share of the requests that ended with an error; null where no status came."""
+    timeouts: float | None
+
+
+class OpenIncident(Outbound):
+    """An incident that is on."""
+
+    family: Family
+    id: str
+    tier: Tier
+    opened_at: AwareDatetime | None
+    """Event time; null only in a backtest of a file without times."""
+
+
 class ModelStatus(Outbound):
     """Where a model version stands in one stage; compacted by (model, version, stage)."""
 
@@ -422,11 +464,17 @@ class ModelStatus(Outbound):
     time: AwareDatetime | None
     """Event time of the newest row."""
     tier: Tier = Tier.NONE
+    """The highest of the open incidents'."""
     incident_id: str | None = None
+    """Of the incident with that tier."""
+    incidents: tuple[OpenIncident, ...] = ()
+    """All that are open, at most one of each family, worst first."""
     signals: tuple[SignalStatus, ...] = ()
     segments: tuple[SegmentStatus, ...] = ()
     labels: LabelStatus | None = None
     """None where no labels are read."""
+    rules: tuple[RuleStatus, ...] = ()
+    """In the order of the spec."""
     offsets: tuple[OffsetRange, ...] = ()
     uncounted: tuple[OffsetRange, ...] = ()
     """Offsets that retention removed before they could be counted."""
@@ -434,6 +482,8 @@ class ModelStatus(Outbound):
     """Values not of their feature's type, by feature."""
     performance: tuple[MetricStatus, ...] = ()
     """Metrics, where labels are read: as they came true, and as they are expected."""
+    service: ServiceStatus | None = None
+    """Where the spec asks for it."""
     note: str | None = None
     """What a person should know, such as a refused second spec."""
 
@@ -451,6 +501,8 @@ class DeadLetterReason(StrEnum):
     INVALID_JSON = "invalid_json"
     INVALID_EVENT = "invalid_event"
     INVALID_TIME = "invalid_time"
+    INVALID_VALUE = "invalid_value"
+    """Where the spec says that a row with such a value must go; of an event of many rows the others are counted."""
     UNKNOWN_STAGE = "unknown_stage"
     PROCESSING_ERROR = "processing_error"
 

@@ -13,7 +13,7 @@ from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
 from schemas.base import Duration, Outbound
-from schemas.tiers import Response, Tier
+from schemas.tiers import FAULTS, Family, Response, Tier
 
 MOST_WINDOWS: Final = 50
 MOST_LABELS: Final = 50
@@ -88,13 +88,14 @@ class PolicySpec(Outbound):
     """Planned work: drift is judged and told on ``drift-events`` all the same, and nothing follows until it is over."""
     alerts: AlertSpec = AlertSpec()
 
-    def follow(self, tier: Tier) -> tuple[Response, ...]:
-        """What a tier asks for."""
-        return self.actions.get(tier, USUAL_ACTIONS[tier])
+    def follow(self, tier: Tier, family: Family = Family.DRIFT) -> tuple[Response, ...]:
+        """What a tier asks for. No fault of data or service asks for retraining: a model would learn the fault."""
+        asked = self.actions.get(tier, USUAL_ACTIONS[tier])
+        return asked if family not in FAULTS else tuple(each for each in asked if each is not Response.RETRAIN)
 
-    def strongest(self, tier: Tier) -> Response:
+    def strongest(self, tier: Tier, family: Family = Family.DRIFT) -> Response:
         """The furthest-reaching of what a tier asks for."""
-        return max(self.follow(tier), key=lambda response: response.rank, default=Response.NONE)
+        return max(self.follow(tier, family), key=lambda response: response.rank, default=Response.NONE)
 
 
 class TriggeredSpec(Outbound):

@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, Field, TypeAdapter
 
 from schemas.base import Outbound
 from schemas.model_spec import OffsetRange, Stage
+from schemas.schema_changes import ShapeTally
 
 
 class ProfilePart(Outbound):
@@ -70,6 +71,11 @@ class ProfileTotal(Outbound):
     """Values that were not of their feature's type, by feature; a report, not part of the statistics."""
     uncounted: tuple[OffsetRange, ...] = ()
     """Offsets that were gone (retention) before they could be counted."""
+    carry: str | None = None
+    """What checks that look back keep of the last rows counted, such as the value that each feature had (base64):
+    whoever continues the total needs it. Null where the spec has no such checks."""
+    shapes: ShapeTally | None = None
+    """What sampled records have otherwise than the spec says; null while none was sampled."""
     sample: SampledRows | None = None
     """Of the rows since the last published total; the reader drops those below its fence."""
 

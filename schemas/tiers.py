@@ -1,8 +1,9 @@
-"""How bad a drift is, and what follows it. Apart from the events, since a spec's policy names them too."""
+"""What is wrong, how bad it is, and what follows. Apart from the events, since a spec's policy names them too."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 
 class Tier(StrEnum):
@@ -17,6 +18,19 @@ class Tier(StrEnum):
     def rank(self) -> int:
         """0 for none to 3 for significant."""
         return tuple(Tier).index(self)
+
+
+class Family(StrEnum):
+    """What an incident is about; a model version and stage has at most one open incident of each."""
+
+    DRIFT = "drift"
+    QUALITY = "quality"
+    SERVICE = "service"
+    BUSINESS = "business"
+
+
+FAULTS: Final[tuple[Family, ...]] = (Family.QUALITY, Family.SERVICE)
+"""Families of incidents that are no drifts."""
 
 
 class Response(StrEnum):

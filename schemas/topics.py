@@ -68,6 +68,7 @@ _TABLE = (
     ),
     TopicSpec("drift-events", "model", ("DriftEvent",), 4, 90 * _DAY, Cleanup.DELETE, 4 * _MIB),
     TopicSpec("responses", "model", ("ResponseEvent",), 4, 90 * _DAY, Cleanup.DELETE),
+    TopicSpec("schema-changes", "model", ("SchemaChange",), 1, 90 * _DAY, Cleanup.DELETE),
     TopicSpec("retrain-requests", "model", ("RetrainRequest",), 1, 365 * _DAY, Cleanup.DELETE),
     TopicSpec("retrain-acks", "model", ("RetrainAck",), 1, 365 * _DAY, Cleanup.DELETE),
     TopicSpec("maintenance", "model, or *", ("MaintenanceNotice",), 1, 90 * _DAY, Cleanup.DELETE),

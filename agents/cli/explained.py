@@ -13,26 +13,37 @@ from rich.table import Table
 
 from detector.budget import CLEAR, Budget, SignalReach, TierReach
 from schemas.model_spec import ModelSpec
+from schemas.outbound import Family
+
+_FAULTS = {Family.QUALITY: "data", Family.SERVICE: "service"}
 
 
 def explained(spec: ModelSpec, budget: Budget, reach: Sequence[SignalReach]) -> Iterator[RenderableType]:
     """The budget in sentences, and a line for each signal."""
-    odds = math.exp(budget.threshold)
+    odds, families = math.exp(budget.threshold), len(budget.by_family)
+    own = budget.by_family[Family.DRIFT]
+    shares = "" if families == 1 else f", of which drifts may use one in {families}"
     yield (
         f"[bold]{spec.model} {spec.version}[/bold] may raise {_count(budget.count)} in {_period(budget.per)}, "
         f"all its {budget.signals} signals together.\n"
     )
     yield (
         f"A step comes at most every {_period(spec.steps.min_interval)}: {budget.steps:,.0f} in {_period(budget.per)}. "
-        f"With {budget.signals} signals that is {budget.steps * budget.signals:,.0f} occasions to be wrong, so that an "
+        f"With {own} signals that is {budget.steps * own:,.0f} occasions to be wrong{shares}, so that an "
         f"alarm asks for evidence of log({odds:,.0f}) = [bold]{budget.threshold:.1f} nats[/bold]: rows that a drift "
         f"makes {odds:,.0f} times as likely as no drift does.\n"
     )
     if budget.segment_threshold is not None:
         yield (
-            f"Half of the false alarms are for segments: each of their {budget.segment_signals:,} signals needs "
+            f"Half of what drifts may use is for segments: each of their {budget.segment_signals:,} signals needs "
             f"[bold]{budget.segment_threshold:.1f} nats[/bold], and those below the other half.\n"
         )
+    for family, threshold in budget.thresholds.items():
+        if family is not Family.DRIFT:
+            yield (
+                f"As much is for faults of the {_FAULTS[family]}: {budget.by_family[family]} rates, which ask for "
+                f"[bold]{threshold:.1f} nats[/bold] each.\n"
+            )
     yield _table(reach)
     yield (
         "\n[dim]worth: independent rows of the reference, as bursty as they are. tolerated: a smaller change is no "

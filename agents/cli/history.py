@@ -27,7 +27,7 @@ def history(
     Tell what has happened to a model: versions, references, incidents and retrain requests, in order.
 
     Read from the topics, as far back as they reach. Times are UTC: when it was said, and the event time that it is
-    about.
+    about. The id of a drift event is what driftline replay takes.
 
     [bold]Examples[/bold]
 
@@ -61,10 +61,12 @@ def _table(entries: list[Entry]) -> Table:
     table.add_column("event time", no_wrap=True)
     table.add_column("version", overflow="fold")
     table.add_column("", no_wrap=True)
+    table.add_column("id", no_wrap=True, style="dim")
     table.add_column("", overflow="fold")
     for entry in entries:
         kind = Text(entry.kind, style=_style(entry.kind, entry.facts.get("tier")))
-        table.add_row(when(entry.at), when(entry.time), entry.version, kind, entry.what)
+        said, about = when(entry.at), when(entry.time) if entry.time is not None else ""
+        table.add_row(said, about, entry.version, kind, entry.facts.get("id", "")[:8], entry.what)
     return table
 
 

@@ -12,11 +12,14 @@ from rich.table import Table
 from agents.cli import history
 from agents.cli.common import BootstrapServers, err, out, reach, run_quietly, settings_for, taught
 from schemas.model_spec import FeaturesFrom, ModelSpec, Seasonality, Task
+from schemas.outbound import Family
 from schemas.performance import Loss
 
 if TYPE_CHECKING:
     from agents.drafts import Draft
     from agents.registry import Registration
+
+_FAULTS = {Family.QUALITY: "faults of the data", Family.SERVICE: "faults of the service"}
 
 app = typer.Typer(no_args_is_help=True, help="Write, register and list model specs.")
 app.command("history")(history.history)
@@ -50,8 +53,14 @@ def init(
                     "watched too.", show_default=False)] = None,
     surrogates: Annotated[bool, typer.Option("--surrogates", help="Let simple models learn beside it, which warn early "
                           "and tell the drifts apart.")] = False,
+    quality: Annotated[bool, typer.Option("--quality/--no-quality", help="Watch the data for faults: missing, invalid "
+                       "and unseen values, other units, frozen numbers, duplicates and the like.")] = True,
+    service: Annotated[bool, typer.Option("--service", help="Watch how the service answers: latency, errors, "
+                       "timeouts.")] = False,
     segment: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="Break rows down by this column, or by a "
                        "pair of them, as in country+device (may be repeated).", show_default=False)] = None,
+    rules: Annotated[Path | None, typer.Option(metavar="RULES.yaml", help="A list of rules: what must be true of each "
+                     "row. How often they are broken is measured on the rows.", show_default=False)] = None,
     version_column: Annotated[str, typer.Option(help="Rows of other versions are left out.")] = "version",
     stage_column: Annotated[str, typer.Option(help="production, shadow or canary; not a feature.")] = "stage",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the output.")] = False,
@@ -70,8 +79,9 @@ def init(
     """
     from agents.drafts import draft_spec, segments_of
     from agents.errors import OperatorError
-    from agents.spec_file import write_spec
+    from agents.spec_file import read_rules, write_spec
     from detector.budget import reach_of
+    from detector.explain import watched_by_family
     from schemas.model_spec import ColumnNames
 
     name = model or train.name.split(".")[0]
@@ -86,8 +96,11 @@ def init(
         fields["outcomes"] = {"losses": tuple(dict.fromkeys(loss or ()))}
     if surrogates:
         fields["surrogates"] = {}
+    fields |= {name: {} for name, wanted in {"quality": quality, "service": service}.items() if wanted}
     if segment:
         fields["segments"] = segments_of(segment)
+    if rules is not None:
+        fields["rules"] = read_rules(rules)
     with err.status(f"reading {train} ...") as status:
         draft = draft_spec(
             train, name, version, columns=columns, exclude=exclude or (), task=task, fields=fields,
@@ -100,6 +113,9 @@ def init(
     out.print(_watched(draft))
     if draft.spec.segments is not None:
         out.print(_segments(draft.spec))
+    watched = watched_by_family(draft.spec)
+    if faults := [f"{watched[family]} rates of {what}" for family, what in _FAULTS.items() if family in watched]:
+        out.print(f"and {' and '.join(faults)}")
     for each in reach_of(draft.spec):
         if each.not_judged:
             out.print(f"[yellow]note[/yellow]  {each.signal} cannot be judged: {each.not_judged}")

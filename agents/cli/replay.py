@@ -15,10 +15,11 @@ from agents.cli.common import BootstrapServers, out, run_quietly, settings_for, 
 if TYPE_CHECKING:
     from agents.replaying import Replay
     from detector.replay import Recomputed
-    from schemas.lineage import StepEvidence
 
 EXIT_DIFFERENT: Final = 1
 EXIT_IMPOSSIBLE: Final = 2
+LAST_DIGITS: Final = 1e-9
+"""A smaller difference, as a share, is one of arithmetic, not of rows."""
 _TIERS: Final = ("minor", "moderate", "significant")
 
 
@@ -104,7 +105,7 @@ def _signals(signals: Any) -> Table:
         for place, tier in enumerate(_TIERS):
             before, after = told.before[place], told.after[place]
             table.add_row(
-                _name(told) if place == 0 else "",
+                told.name.removeprefix("feature:") if place == 0 else "",
                 tier,
                 f"{before:.3f}",
                 f"{after:.3f}",
@@ -113,11 +114,6 @@ def _signals(signals: Any) -> Table:
                 _equality(each, place),
             )
     return table
-
-
-def _name(told: StepEvidence) -> str:
-    name = told.signal.removeprefix("feature:")
-    return name if told.segment is None else f"{name} in {told.segment}"
 
 
 def _equality(each: Recomputed, place: int) -> Text:
@@ -138,11 +134,15 @@ def _verdict(replayed: Replay) -> Text:
     but = f"; {left_out} of {len(replayed.signals)} signals were not recomputed" if left_out else ""
     return {
         Outcome.EQUAL: Text(f"\nequal, to the last digit{but}", style="bold green"),
-        Outcome.DIFFERENT: Text(
-            "\ndifferent: the records, or the software, are not those that decided", style="bold red"
-        ),
+        Outcome.DIFFERENT: Text(f"\ndifferent: {_why(replayed)}", style="bold red"),
         Outcome.IMPOSSIBLE: Text("\nit cannot be recomputed", style="bold yellow"),
     }[replayed.outcome]
+
+
+def _why(replayed: Replay) -> str:
+    if max((each.difference for each in replayed.signals), default=0.0) < LAST_DIGITS:
+        return "in the last digits only, as on another kind of processor or with another numpy"
+    return "the records, or the software, are not those that decided"
 
 
 def factor(before: float, after: float) -> float:
@@ -175,6 +175,7 @@ def facts(replayed: Replay) -> dict[str, Any]:
                 "signal": each.told.signal,
                 "segment": each.told.segment,
                 "equal": each.is_equal,
+                "difference": each.difference,
                 "told": {"before": each.told.before, "after": each.told.after, "score": each.told.score},
                 "now": None
                 if each.is_equal is None

@@ -21,6 +21,7 @@ from typing import Final, Self
 
 from detector.rows import Source
 from schemas.model_spec import ModelSpec, Output, Task
+from schemas.quality import Answered
 
 UNREADABLE: Final[tuple[()]] = ()
 """Stands for an answer that cannot be read: of no type that a signal has, so that it becomes an invalid value."""
@@ -66,6 +67,13 @@ class Answer:
 def is_answered(prediction: object, score: object, probabilities: object) -> bool:
     """Whether an event answers at all."""
     return prediction is not None or score is not None or probabilities is not None
+
+
+def has_failed(status: object) -> bool:
+    """Whether a request ended without an answer: all requests, of an event of many."""
+    if isinstance(status, list):
+        return bool(status) and all(map(has_failed, status))
+    return status in (Answered.ERROR.value, Answered.TIMEOUT.value)
 
 
 NOT_ANSWERED: Final = "a prediction event needs `prediction`, `score` or `probabilities`"

@@ -11,8 +11,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.formats.answers import NO_PREDICTION, NOT_ANSWERED, Answer, is_answered
-from agents.formats.columns import CONVERTERS, categories, id_text, taken, typed_numbers, where_none
+from agents.formats.answers import NO_PREDICTION, NOT_ANSWERED, Answer, has_failed, is_answered
+from agents.formats.columns import (
+    CONVERTERS,
+    categories,
+    id_text,
+    numbers,
+    status_codes,
+    taken,
+    typed_numbers,
+    where_none,
+)
 from agents.formats.groups import Envelopes, Group, Refusal
 from agents.formats.times import disbelieved
 from agents.joins.forwarding import Forward
@@ -34,6 +43,9 @@ class Reader(ABC):
         self.decoder = group.decoder
         self.envelopes = envelopes
         self.records: NDArray[np.int64] = np.array(group.records, dtype=np.int64)
+        self.left_out: dict[int, str] = {}
+        """Rows that the spec wants left out, with the reason, once `rows` has found them."""
+        self._kept: NDArray[np.int64] | None = None
 
     def problems(self) -> dict[int, Refusal]:
         """Find the events that cannot be counted."""
@@ -53,10 +65,11 @@ class Reader(ABC):
         return {position: (DeadLetterReason.INVALID_TIME, detail) for position, detail in wrong.items()}
 
     def rows(self) -> Rows:
-        """Make the rows; there must be no problems."""
-        spec = self.decoder.spec
+        """Make the rows; there must be no problems. Those that the spec refuses are left out."""
+        spec, constraints = self.decoder.spec, self.decoder.constraints
         features: list[Column | None] = self.features() if self.decoder.reads_features else [None] * len(spec.features)
         answer: list[Column | None] = [] if spec.prediction is None else [self._answer()]
+        features = list(constraints.apply(features))
         segments = self._segments(features)
         rest: list[Column | None] = [None] * (len(spec.signals) - len(features) - len(answer) - len(segments))
         rows = Rows(
@@ -65,10 +78,21 @@ class Reader(ABC):
             times=self.times[0],
             stages=self._stages()[self.event_of_row],
             columns=(*features, *answer, *rest, *segments),
+            service=self._service() if self.decoder.reads_service else None,
         )
         if self.decoder.source is Source.OUTCOMES:
             return self._labelled(rows)
-        return rows if not segments or self.decoder.carried[-1] else segments_as_context(rows, len(segments))
+        if segments and not self.decoder.carried[-1]:
+            rows = segments_as_context(rows, len(segments))
+        refused = constraints.refused(rows.columns)
+        if refused is None:
+            return rows
+        self.left_out, self._kept = refused.why, np.flatnonzero(refused.keep)
+        return taken(rows, self._kept)
+
+    def _of_kept(self, values: list[Any]) -> list[Any]:
+        """Values of the rows that were not left out."""
+        return values if self._kept is None else [values[row] for row in self._kept.tolist()]
 
     def _segments(self, features: list[Column | None]) -> list[Column | None]:
         """(rows,) columns of the segments that rows are in, as far as this stream tells."""
@@ -81,6 +105,13 @@ class Reader(ABC):
     def _answer(self) -> Column | None:
         answer = self.decoder.answer
         return None if answer is None else self._column(self.answers(answer), self.decoder.answer_type)
+
+    def _service(self) -> NDArray[np.float64] | None:
+        """(rows, 2) latencies and how the requests ended; None where no event tells."""
+        latencies, statuses = self.values_of("latency_ms"), self.values_of("status")
+        if latencies.count(None) == len(latencies) and statuses.count(None) == len(statuses):
+            return None
+        return np.stack([numbers(latencies), status_codes(statuses)], axis=1)
 
     def _labelled(self, rows: Rows) -> Rows:
         """Make outcome rows of rows that have all else; those without a label say nothing and are left out.
@@ -105,11 +136,12 @@ class Reader(ABC):
         spec = self.decoder.spec
         if not self.decoder.forwards or spec.outcomes is None:
             return None
-        ids = list(map(id_text, self.values_of("prediction_id")))
+        ids = list(map(id_text, self._of_kept(self.values_of("prediction_id"))))
         kept = [row for row, id_ in enumerate(ids) if id_ is not None]
         if not kept:
             return None
         classes, count = self.classes(), len(spec.features)
+        classes = classes and self._of_kept(classes)
         if len(kept) < len(ids):
             rows = taken(rows, np.array(kept))
             classes = classes and [classes[row] for row in kept]
@@ -186,6 +218,7 @@ class Reader(ABC):
             position: lacking
             for position, event in suspects
             if not is_answered(event.prediction, event.score, event.probabilities)
+            and not (self.decoder.source is Source.PREDICTIONS and has_failed(event.status))
         }
 
     def _column(self, values: list[Any], kind: FeatureType) -> Column:

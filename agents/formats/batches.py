@@ -95,6 +95,10 @@ class Batches(Reader):
             yield f"column {name!r}", columns
         for name, columns in zip(self.decoder.segments, self._segment_columns, strict=True):
             yield f"column {name!r} of `segments`", columns
+        if self.decoder.source is Source.PREDICTIONS:
+            yield "`status`", [event.status for event in self.events]
+        if self.decoder.reads_service:
+            yield "`latency_ms`", [event.latency_ms for event in self.events]
         if self.decoder.forwards:
             yield "`prediction_id`", [event.prediction_id for event in self.events]
         if self.decoder.source is Source.OUTCOMES:

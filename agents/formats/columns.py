@@ -17,12 +17,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.rows import FALSE, INVALID, TRUE, Column, Rows
+from detector.rows import ANSWERED, FALSE, INVALID, TRUE, Column, Rows
 from schemas.model_spec import FeatureType
 
 _ARE_NUMBERS: Final = {float, int, NoneType}
 _ARE_TEXT: Final = {str, NoneType}
 _ARE_BOOLEANS: Final = {bool, NoneType}
+_STATUSES: Final = {answered.value: float(code) for code, answered in enumerate(ANSWERED)}
 _BOOLEANS: Final = {True: TRUE, False: FALSE, None: None}
 
 
@@ -142,7 +143,13 @@ def taken(rows: Rows, places: NDArray[np.int64]) -> Rows:
         columns=tuple(map(of, rows.columns)),
         context=rows.context and tuple(map(of, rows.context)),
         lags=None if rows.lags is None else rows.lags[places],
+        service=None if rows.service is None else rows.service[places],
     )
+
+
+def status_codes(values: Iterable[object]) -> NDArray[np.float64]:
+    """How requests ended, (n,), as indices into ``ANSWERED``; NaN where that is not known, or is no such word."""
+    return np.array([_STATUSES.get(value, math.nan) if isinstance(value, str) else math.nan for value in values])
 
 
 CONVERTERS: Final[dict[FeatureType, Callable[[Sequence[object]], Column]]] = {

@@ -53,8 +53,12 @@ class Group:
 
     @property
     def may_be_invalid(self) -> bool:
-        """Whether values can be of another type than their feature's: a typed boolean can still be the number 2."""
-        return not self.kind.is_typed or FeatureType.BOOLEAN in self.decoder.types
+        """Whether values can be invalid: a typed boolean can still be the number 2, a number out of its range."""
+        return (
+            not self.kind.is_typed
+            or FeatureType.BOOLEAN in self.decoder.types
+            or self.decoder.constraints.change_values
+        )
 
     def without(self, positions: Container[int]) -> Group:
         """Leave out the events at these positions."""

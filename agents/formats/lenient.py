@@ -50,6 +50,8 @@ class Event:
     prediction_id: Any = None
     label: Any = None
     prediction_time: Any = None
+    latency_ms: Any = None
+    status: Any = None
     segments: dict[str, Any] | None = None
 
 
@@ -165,6 +167,8 @@ def read(parsed: dict[str, Any], source: Source) -> Event:
         prediction_id=parsed.get("prediction_id"),
         label=parsed.get("label"),
         prediction_time=parsed.get("prediction_time"),
+        latency_ms=parsed.get("latency_ms"),
+        status=parsed.get("status"),
         segments=segments if isinstance(segments := parsed.get("segments"), dict) else None,
     )
 

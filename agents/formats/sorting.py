@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -31,7 +32,9 @@ from agents.formats.lenient import RefusedError
 from agents.formats.singles import Singles
 from agents.formats.strangers import MOST_ROWS, example_rows
 from agents.formats.structs import SpecDecoder
+from agents.formats.whole import shape_of
 from detector.rows import Rows, Source
+from detector.schema.shapes import Shape, sampled
 from schemas.outbound import DeadLetterReason
 
 if TYPE_CHECKING:
@@ -44,6 +47,8 @@ Find = Callable[[ModelVersion, Source], "tuple[Registration, SpecDecoder] | None
 FEW: Final = 4
 MANY: Final = 64
 """Where fewer than FEW records in a row are alike, the next MANY are sorted alone: a vain try costs as much as two."""
+MOST_NAMED: Final = 20
+"""Rows of one event that a dead letter names."""
 
 _UNDECODABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 """What msgspec raises."""
@@ -77,6 +82,7 @@ class Sorting:
     def __init__(self, find: Find, run: Run, source: Source, max_record_bytes: int) -> None:
         self._find = find
         self._source = source
+        self._run = run
         self._records = run.records
         self._values = [record.value or b"" for record in run.records]
         self._envelopes = Envelopes(run.records)
@@ -188,6 +194,10 @@ class Sorting:
             self._refused |= refused
             if reader is not None:
                 rows = reader.rows()
+                rows = replace(rows, shapes=self._shapes(reader.group, rows))
+                self._refused |= _left_out(reader)
+                if not len(rows):
+                    continue
                 pieces[name].append(rows)
                 self._count_invalid(name, group, rows)
                 if (forward := reader.forward(rows)) is not None:
@@ -198,6 +208,16 @@ class Sorting:
             for position, (reason, detail) in sorted(self._refused.items())
         ]
         return self._result
+
+    def _shapes(self, group: Group, rows: Rows) -> tuple[Shape, ...]:
+        """Look in full at some of the records that the rows came from."""
+        if not group.decoder.watches_shapes:
+            return ()
+        offsets = self._envelopes.offsets[group.records]
+        drawn = np.flatnonzero(sampled(self._run.topic, self._run.partition, offsets))
+        counted = drawn[np.isin(offsets[drawn], rows.offsets)].tolist()
+        shapes = (shape_of(self._values[group.records[i]], int(offsets[i])) for i in counted)
+        return tuple(shape for shape in shapes if shape is not None)
 
     def _count_invalid(self, name: ModelVersion, group: Group, rows: Rows) -> None:
         if not group.may_be_invalid:
@@ -240,6 +260,23 @@ def _assemble(group: Group, envelopes: Envelopes) -> tuple[Reader | None, dict[i
         refused |= {group.records[position]: problem for position, problem in problems.items()}
         group = group.without(problems)
     return None, refused
+
+
+def _left_out(reader: Reader) -> dict[int, Refusal]:
+    """Say of each record whose rows, or some of them, the spec refuses which these are, and why the first one is."""
+    rows: defaultdict[int, list[int]] = defaultdict(list)
+    first = np.searchsorted(reader.event_of_row, np.arange(len(reader.events)))
+    for row in sorted(reader.left_out):
+        rows[int(reader.event_of_row[row])].append(row)
+    refused: dict[int, Refusal] = {}
+    for event, found in rows.items():
+        detail = reader.left_out[found[0]]
+        if reader.group.kind.is_batch:
+            numbers = [row - int(first[event]) for row in found]
+            shown = ", ".join(map(str, numbers[:MOST_NAMED])) + (" and more" if len(numbers) > MOST_NAMED else "")
+            detail = f"{len(found)} of its {reader.events[event].rows} rows were left out ({shown}): {detail}"
+        refused[reader.group.records[event]] = (DeadLetterReason.INVALID_VALUE, detail)
+    return refused
 
 
 def _in_order(pieces: list[Rows]) -> Rows:

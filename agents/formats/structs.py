@@ -19,6 +19,7 @@ import msgspec
 
 from agents.formats.answers import Answer
 from agents.formats.lenient import feature_keys
+from detector.constraints import Constraints
 from detector.rows import Source, carried, signal_types
 from detector.segments.values import event_fields
 from schemas.model_spec import FeatureType, ModelSpec, Output, Stage
@@ -80,6 +81,8 @@ class SpecDecoder:
         Of the features in these events.
     segments
         Fields of ``segments`` that are read: values of features are no part of it.
+    constraints
+        What their values must be beyond their types.
     """
 
     row: Callable[[bytes], Any]
@@ -96,6 +99,7 @@ class SpecDecoder:
         self.features = tuple(feature.name for feature in spec.features) if self.reads_features else ()
         self.segments = event_fields(spec) if self.reads_rows else ()
         self.is_typed = not any(_UNNAMEABLE.intersection(name) for name in (*self.features, *self.segments))
+        self.constraints = Constraints(spec)
         self._runs_until_look = 0
         self._build(self.features)
 
@@ -110,9 +114,19 @@ class SpecDecoder:
         return self.source is Source.OUTCOMES or any(self.carried)
 
     @property
+    def watches_shapes(self) -> bool:
+        """Whether this is the stream on which the features are judged."""
+        return bool(self.spec.features) and self.carried[0]
+
+    @property
     def reads_answers(self) -> bool:
         """Whether this stream carries predictions."""
         return self.source is not Source.FEATURES
+
+    @property
+    def reads_service(self) -> bool:
+        """Whether it is watched how the service answered."""
+        return self.source is Source.PREDICTIONS and self.spec.service is not None
 
     @property
     def forwards(self) -> bool:
@@ -153,6 +167,10 @@ class SpecDecoder:
         ]
         if self.reads_answers:
             fields += self._answers(many=many)
+        if self.source is Source.PREDICTIONS:
+            fields.append(("status", Any, None))
+        if self.reads_service:
+            fields.append(("latency_ms", Any, None))
         if self.forwards:
             fields.append(("prediction_id", Any, None))
         if self.source is Source.OUTCOMES:

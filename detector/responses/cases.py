@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from detector.lineage import numbers_only
 from detector.responses.inputs import time_of
 from schemas.outbound import DriftEvent, IncidentStatus, Response, Tier
 
@@ -170,10 +171,11 @@ class Casebook:
 
 
 def shortened(event: DriftEvent) -> DriftEvent:
-    """What is kept of an event: the worst signals without their bins, and the last step without its evidence."""
+    """What is kept of an event: the worst signals without their bins, the last step and what it did in numbers."""
     signals = tuple(
         verdict.model_copy(update={"bins": (), "distances": {}, "next_tier": None})
         for verdict in event.signals[:KEPT_SIGNALS]
     )
-    lineage = event.lineage.model_copy(update={"steps": event.lineage.steps[-1:], "evidence": ()})
+    evidence = numbers_only(event.lineage.evidence[:KEPT_SIGNALS])
+    lineage = event.lineage.model_copy(update={"steps": event.lineage.steps[-1:], "evidence": evidence})
     return event.model_copy(update={"signals": signals, "lineage": lineage, "performance": ()})

@@ -34,7 +34,8 @@ _FOLLOWED: Final = (Response.INVESTIGATE, Response.ENHANCED_MONITORING)
 
 def follow(case: Case, policy: PolicySpec, now: float) -> list[ResponseEvent]:
     """Answer an open incident with what its tier asks for and it has not been answered with."""
-    due = [action for action in _FOLLOWED if action in policy.follow(case.event.tier) and action not in case.done]
+    asked = policy.follow(case.event.tier, case.event.family)
+    due = [action for action in _FOLLOWED if action in asked and action not in case.done]
     case.done.update(due)
     return [_event(case, policy, action, ResponseStatus.STARTED, now) for action in due]
 

@@ -45,7 +45,7 @@ class _Ask:
 def wants(event: DriftEvent, spec: ModelSpec) -> bool:
     """Whether an incident, as it stands, asks for retraining."""
     policy, patterns = spec.responses, spec.retraining.triggered.signals
-    if Response.RETRAIN not in policy.follow(event.tier):
+    if Response.RETRAIN not in policy.follow(event.tier, event.family):
         return False
     return not patterns or any(
         Response.RETRAIN in policy.follow(verdict.tier) and any(fnmatchcase(verdict.name, each) for each in patterns)

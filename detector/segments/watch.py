@@ -122,8 +122,8 @@ class SegmentWatch:
         """Counts of all signals by phase: rows of segments are spread over phases as all rows of the step are."""
         counts = self._matrix(step)
         for line, signal in enumerate(self._table.signals):
-            if self._layout.is_conditional(signal):
-                counts[:, self._slices[line].stop - 2] = 0  # missing
+            for place in self._layout.uncompared(signal):
+                counts[:, self._slices[line].stop + place] = 0
         rows = {phase: self._layout.row_count(vector) for phase, vector in step.parts.items()}
         total = max(sum(rows.values()), 1)
         return {phase: [counts.ravel() * (each / total)] for phase, each in rows.items() if each}
@@ -190,8 +190,8 @@ class SegmentWatch:
             before = self._reference[group.first : group.numbers.stop, where]
             before = np.vstack([before, np.maximum(ever - before.sum(axis=0), 0.0)])
             now = self._mix.of(reading.half_life, group.numbers, where)
-            if self._layout.is_conditional(signal):
-                now[:, -2], before[:, -2] = 0.0, 0.0
+            for place in self._layout.uncompared(signal):
+                now[:, place], before[:, place] = 0.0, 0.0
             if now.sum() > 0 and before.sum() > 0:
                 found.append((group, decompose(now, before, reading.reference, costs)))
         return found

@@ -28,8 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description="break things and count again")
     parser.add_argument("--only", action="append", default=[], metavar="PART", help="faults whose names hold this")
-    parser.add_argument("--numbers", type=int, default=20_000, help="events produced in each trial, at least")
-    parser.add_argument("--rate", type=float, default=2_000.0, help="events produced a second")
+    parser.add_argument("--numbers", type=int, default=40_000, help="events produced in each trial, at least")
+    parser.add_argument("--rate", type=float, default=5_000.0, help="events produced a second")
     parser.add_argument("--away", type=float, default=60.0, help="seconds for which the broker is away")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     chosen = parser.parse_args(arguments)

@@ -15,7 +15,12 @@ SHORT = Scale(numbers=2_000, rate=500.0)
 SHIFTING = Scale(numbers=4_000, rate=1_000.0)
 """A model's own burstiness is measured first; after the shift events flow until the incident is there."""
 
-pytestmark = [pytest.mark.integration, pytest.mark.kafka, pytest.mark.faults]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.kafka,
+    pytest.mark.faults,
+    pytest.mark.timeout(480),  # fifteen seconds where nothing else runs; what a trial waits for has limits of its own
+]
 
 
 def _short_form() -> list[object]:

@@ -23,7 +23,7 @@ from agents.settings import Settings
 from schemas.profiles import ProfileTotal
 
 _STOPPED_WITHIN_S: Final = 60.0
-_READY_WITHIN_S: Final = 120.0
+_READY_WITHIN_S: Final = 180.0
 
 
 @dataclass(slots=True)

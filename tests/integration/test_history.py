@@ -13,7 +13,8 @@ from agents.topics import ensure_topics
 from schemas import codec
 from schemas.export import example
 from schemas.outbound import Change, IncidentStatus
-from schemas.responses import RetrainRequest
+from schemas.responses import ResponseEvent, ResponseStatus, RetrainRequest
+from schemas.tiers import Response
 from tests.support.cli import driftline
 from tests.support.drift_events import drift_event
 from tests.support.produce import produce
@@ -39,7 +40,13 @@ async def test_versions_incidents_and_requests_are_told_once_and_in_order(settin
     await register(settings, first, watched("other"))
     events = [drift_event(), drift_event(), drift_event("i2", model="other")]
     request = RetrainRequest.model_validate_json(example("RetrainRequest")).model_copy(update={"model": "fraud"})
-    for topic, sent in (("drift-events", events), ("retrain-requests", [request])):
+    response = ResponseEvent.model_validate_json(example("ResponseEvent")).model_copy(
+        update={"model": "fraud", "action": Response.ENHANCED_MONITORING, "status": ResponseStatus.STARTED}
+    )
+    investigation = response.model_copy(update={"id": "other", "action": Response.INVESTIGATE})
+    told = {"drift-events": events, "responses": [response, investigation, response],
+            "retrain-requests": [request, request, request.model_copy(update={"attempt": 2})]}  # fmt: skip
+    for topic, sent in told.items():
         await produce(settings, settings.topic(topic), [(None, codec.encode(event)) for event in sent])
         await asyncio.sleep(0.002)  # the order is that of the records' timestamps, in milliseconds
     await register(settings, collecting, collecting.model_copy(update={"reference": reference}))
@@ -58,6 +65,8 @@ async def test_versions_incidents_and_requests_are_told_once_and_in_order(settin
     assert [(entry.version, entry.kind) for entry in entries] == [
         ("1", Kind.REGISTERED),
         ("1", "opened"),
+        (response.version, "enhanced monitoring started"),
+        ("1", Kind.REQUESTED),
         ("1", Kind.REQUESTED),
         ("2", Kind.REGISTERED),
         ("2", Kind.REFERENCE),
@@ -67,7 +76,7 @@ async def test_versions_incidents_and_requests_are_told_once_and_in_order(settin
     ]
     assert entries[0].facts["reference_hash"] == first.reference.frozen.hash  # type: ignore[union-attr]
     assert entries[1].facts["incident_id"] == "i1"
-    assert entries[4].facts["reference_rows"] == frozen.rows
+    assert entries[6].facts["reference_rows"] == frozen.rows
 
 
 async def test_the_command_prints_a_line_of_json_for_each_and_fails_for_a_model_that_nobody_knows(

@@ -18,6 +18,7 @@ from agents.spec_file import parse_spec, render_spec
 from schemas.model_spec import FeaturesFrom, ModelSpec, ReferenceSpec, Seasonality
 from schemas.outbound import Change, DriftEvent, DriftKind, Stage, Tier
 from schemas.performance import OutcomeSpec
+from schemas.rules import RuleSpec
 from tests.support.data import category, numbers, spec_of
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -221,3 +222,38 @@ def test_a_file_without_labels_is_judged_without_them_and_says_so(tmp_path: Path
     backtest, events = run(tmp_path, LABELLED)
     check_the_shift_is_found(events)
     assert any("performance is not judged" in note for note in backtest.reader.notes)
+
+
+# Rules
+
+RULED = PLAIN.model_copy(
+    update={
+        "outcomes": OutcomeSpec(),
+        "rules": (
+            RuleSpec(name="low", expression="x < 2.5 or plan is missing"),
+            RuleSpec(name="awake", expression="x < 2.5 or time.hour > 6"),
+            RuleSpec(name="sure", expression="x < 2.5 or score > 2"),
+            RuleSpec(name="right", expression="x < 2.5 or label == '9'"),
+        ),
+    }
+)
+
+
+def broken_rules(events: list[DriftEvent]) -> set[str]:
+    return {verdict.signal for event in events for verdict in event.signals if verdict.signal.startswith("quality:")}
+
+
+def test_rules_that_are_broken_more_often_are_named(tmp_path: Path) -> None:
+    _, events = run(tmp_path, RULED, label=labels(wrong=0.2))
+    assert broken_rules(events) == {f"quality:rule:{name}" for name in ("low", "awake", "sure", "right")}
+
+
+def test_a_rule_that_reads_what_the_file_has_not_is_left_out_and_named(tmp_path: Path) -> None:
+    backtest, events = run(tmp_path, RULED, time=None, score=None)
+    assert broken_rules(events) == {"quality:rule:low"}
+    told = [note.partition(" has not ")[2] for note in backtest.reader.notes if " has not " in note]
+    assert told == [
+        "the time: rule awake is not asked",
+        "the prediction: rule sure is not asked",
+        "the label: rule right is not asked",
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -37,9 +38,22 @@ def test_what_happens_before_it_is_settled_does_not_count() -> None:
     assert result["rss_mb_least"] == 200.0
 
 
+def test_each_model_drifts_and_recovers_at_times_of_its_own() -> None:
+    stream, seconds = Stream(Settings(), LOAD, lambda: 0), range(0, 300, 5)
+    moved = [
+        [stream._is_moved(LOAD.pending + int(second * LOAD.rate) // 3 * 3 + model) for second in seconds]
+        for model in range(3)
+    ]
+    assert not any(model[0] for model in moved)
+    for model in moved:
+        changes = sum(a != b for a, b in pairwise(model))
+        assert changes >= 3
+    assert moved[0] != moved[1] != moved[2]
+
+
 @pytest.mark.parametrize("number", [0, 1, 599])
 def test_a_label_comes_under_the_id_of_its_prediction_while_that_still_waits(number: int) -> None:
-    stream = Stream(Settings(), LOAD)
+    stream = Stream(Settings(), LOAD, lambda: 0)
     prediction = json.loads(stream._prediction(number))
     label = json.loads(stream._label(number, number + LOAD.pending))
     assert (label["model"], label["prediction_id"]) == (prediction["model"], prediction["prediction_id"])

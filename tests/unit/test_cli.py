@@ -194,6 +194,27 @@ def test_init_puts_rows_in_the_order_of_their_times_and_says_so(driftline: Calla
     assert shuffled.dispersion == ordered.dispersion
 
 
+def test_init_measures_how_often_rules_are_broken(driftline: Callable[..., Ended], train: Path) -> None:
+    Path("rules.yaml").write_text(
+        "- {name: old, expression: age > 1000 or plan is missing}\n- {name: any, expression: age > -1e9}\n"
+    )
+    ended = driftline("models", "init", "--from", train, "--rules", "rules.yaml", "--output", "m.yaml")
+    assert ended.code == 0, ended.err
+    assert f"rule old: {ROWS:,} of {ROWS:,} rows break it" in " ".join(ended.out.split())
+    assert "rule any" not in ended.out
+    assert [rule.name for rule in read_spec(Path("m.yaml")).rules] == ["old", "any"]
+
+
+def test_a_faulty_rule_is_shown_with_a_caret(driftline: Callable[..., Ended], train: Path) -> None:
+    Path("rules.yaml").write_text("- {name: old, expression: agee > 10}\n")
+    ended = driftline("models", "init", "--from", train, "--rules", "rules.yaml", "--output", "m.yaml")
+    assert ended.code == 1
+    first, shown, caret = ended.err.splitlines()
+    assert first == "driftline: rules: rule old: there is no field 'agee': did you mean age?, at character 1"
+    assert (shown.strip(), caret.strip()) == ("agee > 10", "^~~~")
+    assert not Path("m.yaml").exists()
+
+
 def test_init_overwrites_nothing_unless_forced(driftline: Callable[..., Ended], train: Path) -> None:
     Path("m.yaml").write_text("precious")
     ended = driftline("models", "init", "--from", train, "--output", "m.yaml")

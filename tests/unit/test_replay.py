@@ -2,66 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import pytest
 
 from detector.judge import ModelJudge
 from detector.layout import Layout
-from detector.lineage import SURROGATE, TOO_MANY, part_of, seeds_of, with_part
-from detector.profile import Profile, Vector
+from detector.lineage import ELSEWHERE, SEGMENT, SURROGATE, TOO_MANY, part_of, seeds_of, with_part
 from detector.ragged import Ragged
-from detector.replay import CountedStep, Recomputed, replay_step, replay_steps
+from detector.replay import CountedStep, replay_step, replay_steps
+from detector.responses.cases import shortened
 from detector.rows import Rows
 from detector.totals import RunningTotal
 from schemas import codec
 from schemas.model_spec import ModelSpec, Seasonality
-from schemas.outbound import DriftEvent, Pane
+from schemas.outbound import DriftEvent
 from schemas.performance import Loss
-from schemas.profiles import ProfileTotal
 from tests.support.data import MONDAY
+from tests.support.history import History
 from tests.support.pairs import drawn, frozen_pairs, logistic, pair_rows, scored
+from tests.support.segments import Traffic, broken_down
 from tests.support.stream import drifting_totals, watched_model
 
 EVERY = 50
-
-
-@dataclass
-class History:
-    """A judge, the events that it raised as subscribers read them, and every total that it was fed."""
-
-    spec: ModelSpec
-    events: list[DriftEvent] = field(default_factory=list)
-    profiles: dict[tuple[str, int], Profile] = field(default_factory=dict)
-    """By topic and offset."""
-    judge: ModelJudge = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.judge = ModelJudge(self.spec)
-
-    def feed(self, *totals: ProfileTotal) -> History:
-        for total in totals:
-            at = (total.topic, total.next_offset)
-            self.profiles[at] = Profile.decode_parts(
-                total.parts, self.judge.layout.width, None, self.judge.layout.segment_width
-            )
-            self.events += [codec.decode(DriftEvent, codec.encode(event)) for event in self.judge.fold(total)]
-        return self
-
-    def parts(self, event: DriftEvent) -> dict[int, Vector]:
-        """The rows of the event's last step by phase: the difference of two totals."""
-        step = Profile()
-        for pane in event.lineage.steps[-1].panes:
-            step.add(self.pane(pane))
-        return {phase: vector for (stage, phase), vector in step.parts.items() if stage is event.stage}
-
-    def pane(self, pane: Pane) -> Profile:
-        before = self.profiles.get((pane.topic, pane.from_offset), Profile())
-        return self.profiles[pane.topic, pane.to_offset].subtract(before)
-
-    def replayed(self, event: DriftEvent) -> list[Recomputed]:
-        return replay_step(self.spec, event.lineage.evidence, self.parts(event))
 
 
 def drifting(spec: ModelSpec) -> History:
@@ -109,6 +71,16 @@ def test_one_row_more_is_seen(history: History) -> None:
     more[Layout(history.spec).slices[0].start] += 1
     (first, *_) = replay_step(history.spec, event.lineage.evidence, {phase: more})
     assert first.is_equal is False
+
+
+def test_a_difference_is_told_as_a_share(history: History) -> None:
+    event = history.events[0]
+    (told,) = event.lineage.evidence
+    other = told.model_copy(update={"score": told.score * (1 + 1e-12)})
+    (each,) = replay_step(history.spec, [other], history.parts(event))
+    assert each.is_equal is False
+    assert each.difference == pytest.approx(1e-12, rel=1e-3)
+    assert history.replayed(event)[0].difference == 0
 
 
 def test_a_judge_that_was_saved_and_restored_at_every_total_tells_the_same(history: History) -> None:
@@ -200,6 +172,14 @@ def test_seeds_of_detectors_that_draw_are_named() -> None:
     assert seeds_of(spec) == {"feature:x/kswin": 1}
 
 
+def test_what_is_kept_of_an_event_for_a_request_has_the_numbers_and_not_the_states(history: History) -> None:
+    kept = shortened(history.events[0]).lineage
+    assert kept.steps == history.events[0].lineage.steps[-1:]
+    for short, told in zip(kept.evidence, history.events[0].lineage.evidence, strict=True):
+        assert (short.before, short.after, short.score) == (told.before, told.after, told.score)
+        assert (short.state, short.not_told) == (None, ELSEWHERE)
+
+
 # --------------------------------------------------------------------------------------- what cannot be recomputed
 
 
@@ -216,6 +196,23 @@ def test_a_surrogate_is_no_matter_of_one_step() -> None:
     replayed = {each.told.signal: each for each in history.replayed(event)}
     assert (replayed["multivariate"].is_equal, replayed["multivariate"].why_not) == (None, SURROGATE)
     assert replayed["feature:x"].is_equal
+
+
+def test_a_segment_is_no_matter_of_one_step_and_recomputed_through_all_of_them() -> None:
+    spec, traffic = broken_down(), Traffic(1)
+    history, total = History(spec), RunningTotal(Layout(spec), "predictions", 0)
+    for number in range(160):
+        total.add(traffic.rows(spec, 32, shifted="US" if number >= 100 else None), traffic.offset)
+        history.feed(total.to_event())
+    event = next(event for event in history.events if any(told.segment for told in event.lineage.evidence))
+    (told,) = [each for each in event.lineage.evidence if each.segment]
+    assert (told.name, told.not_told) == ("feature:y in country=US", SEGMENT)
+
+    last = event.lineage.steps[-1]
+    panes = [last.panes[0].model_copy(update={"from_offset": at - 32, "to_offset": at})
+             for at in range(32, last.panes[0].to_offset + 1, 32)]  # fmt: skip
+    steps = [CountedStep(last.model_copy(update={"panes": (pane,)}), [history.pane(pane)]) for pane in panes]
+    assert [each.is_equal for each in replay_steps(spec, event.stage, event.lineage.evidence, steps)] == [True]
 
 
 def test_of_an_incident_with_many_signals_the_first_ones_are_told_in_full(monkeypatch: pytest.MonkeyPatch) -> None:

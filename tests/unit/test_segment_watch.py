@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from detector.budget import budget_of
@@ -148,6 +150,20 @@ def test_segments_are_compared_with_their_own_rows_of_the_reference() -> None:
     baselines = segment_baselines(SPEC, layout, list(monitor._references))
     rows = [int(sum(each.phases[-1])) for each in baselines[0 : 2 * len(COUNTRIES) : 2]]
     assert np.allclose(np.array(rows) / 8_000, SHARES, atol=0.02)
+
+
+def test_a_segment_with_few_rows_is_taken_for_at_least_as_bursty_as_the_whole() -> None:
+    rng = np.random.default_rng(8)
+    callers, each = 500, 8  # who calls, calls eight times in a row with nearly the same x
+    rows = Traffic(8).rows(SPEC, callers * each)
+    x = np.repeat(rng.normal(size=callers), each) + 0.1 * rng.normal(size=callers * each)
+    country = np.repeat(rng.choice(["DE", "US"], size=callers, p=[0.9, 0.1]), each).tolist()
+    bursty = replace(rows, columns=(x, rows.columns[1], country, rows.columns[3]))
+    frozen = freeze(SPEC, bursty, origin="test").reference.frozen
+    assert frozen is not None
+    assert frozen.dispersion["feature:x"] > 4.0
+    assert frozen.segment_dispersion is not None
+    assert frozen.segment_dispersion["country=US"][0] >= frozen.dispersion["feature:x"]
 
 
 def without_segments(spec: ModelSpec) -> ModelSpec:

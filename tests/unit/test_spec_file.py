@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.spec_file import SpecFileError, parse_spec, read_spec, render_spec, write_spec
@@ -31,6 +31,7 @@ def test_a_spec_with_a_frozen_reference_reads_back_with_the_same_hash(frozen: Mo
     assert read_spec(tmp_path / "m.yaml").hash == frozen.hash
 
 
+@settings(deadline=None)
 @given(st.lists(names, min_size=1, max_size=5, unique=True), st.floats(0, 1e300), st.sampled_from(FeatureType))
 def test_any_spec_reads_back_as_it_was(features: list[str], importance: float, kind: FeatureType) -> None:
     spec = spec_of(*(FeatureSpec(name=name, type=kind, importance=importance) for name in features))
@@ -111,3 +112,10 @@ def test_a_file_that_is_no_mapping_is_no_spec(text: str) -> None:
 def test_a_spec_that_is_not_there_is_named_with_the_command_that_makes_one(tmp_path: Path) -> None:
     with pytest.raises(SpecFileError, match=r"m\.yaml: there is no such file; `driftline models init` makes one"):
         read_spec(tmp_path / "m.yaml")
+
+
+@pytest.mark.parametrize("timezone", ["Europe/Berlinn", "UTC#", "../UTC"])
+def test_an_unknown_timezone_is_one_clear_error(timezone: str) -> None:
+    text = render_spec(spec_of(*numbers("x"))).replace("timezone: UTC", f"timezone: '{timezone}'")
+    with pytest.raises(SpecFileError, match=r"timezone: unknown timezone .*: use an IANA name such as Europe/Berlin"):
+        parse_spec(text, "spec.yaml")
