@@ -30,6 +30,7 @@ from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 from pydantic import ValidationError
 
+from agents.errors import DeliveryError
 from agents.failpoints import Place, failpoint_or_hang
 from agents.producer import Outgoing
 from agents.runs import Run
@@ -203,7 +204,12 @@ class ResponseInputs:
     async def _tell(self, places: Iterable[_Stage]) -> None:
         """Forward progress; what was heard is committed when nothing is left to be told."""
         async with self._telling:
-            await self._tell_now({place: self._progress.pop(place) for place in places if place in self._progress})
+            telling = {place: self._progress.pop(place) for place in places if place in self._progress}
+            try:
+                await self._tell_now(telling)
+            except DeliveryError:
+                self._progress = telling | self._progress
+                raise
 
     async def _tell_now(self, telling: Mapping[_Stage, VersionProgress]) -> None:
         if telling:
@@ -227,7 +233,10 @@ class ResponseInputs:
         while not self._app.should_stop:
             await asyncio.sleep(TICK_S / 10)
             if not self._app.rebalancing:
-                await self.tick(time.time())
+                try:
+                    await self.tick(time.time())
+                except DeliveryError as error:  # a broker that is away is waited for: time passes in the next tick
+                    log.warning("time does not pass for responses", why=str(error))
 
     async def tick(self, now: float) -> None:
         """Let time pass in the partitions that are ours, and tell what progress there is, once in `TICK_S`.

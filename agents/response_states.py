@@ -66,10 +66,11 @@ class ResponseStates:
         found: dict[str, dict[str, Any]] = {}
         for base, records in ranked(saved, _position).items():
             for record in records:
-                if record.damage is not None and base not in shard.damaged:
+                state = _state(record)
+                if (record.damage is not None or state is None) and base not in shard.damaged:
                     shard.damaged.append(base)
-                if base not in found and (state := _state(record)) is not None:
-                    found[base] = state
+                if state is not None:
+                    found.setdefault(base, state)
         shard.responses.restore(found)
         for record in saved:
             shard.stale[record.key.base].append(record.key)

@@ -18,7 +18,7 @@ from schemas.outbound import DriftEvent, IncidentStatus, Response, Tier
 
 MOST_OPEN: Final = 64
 """Open incidents of a model; of more, those that were silent for longest are given up."""
-KEPT_CLOSED: Final = 1_000
+KEPT_CLOSED: Final = 200
 """Closed incidents of a model that are remembered, so that their late events open nothing."""
 KEPT_SIGNALS: Final = 100
 """Signals of an incident that are kept, the worst."""

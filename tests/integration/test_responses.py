@@ -28,7 +28,7 @@ from schemas.policy import PolicySpec
 from schemas.responses import AckStatus, Alert, Digest, ResponseEvent, RetrainAck, RetrainRequest
 from schemas.topics import topic_of
 from tests.support.drift_events import START, drift_event, rows
-from tests.support.produce import produce
+from tests.support.produce import Headed, produce
 from tests.support.profiling import read_all, register
 from tests.support.responses import notice, over
 from tests.support.worker import committed, retrain_requests, until, watched
@@ -173,6 +173,22 @@ async def test_a_crash_in_between_loses_nothing_and_repeats_ids(topics: Settings
     assert len({request.id for request in requests}) == 4
     investigations = Counter(each.incident_id for each in await sent(topics, ResponseEvent) if each.status == "started")
     assert set(investigations) == {"i0", "i1", "i2", "i3"}
+
+
+async def test_a_damaged_state_is_rebuilt_from_the_log(topics: Settings):
+    async with responding(topics):
+        await tell(topics, drift_event("i1"), over("i1", hours=1))
+    states = {record.key: record for record in await read_all(topics, "response-states")}
+    (saved,) = [record for key, record in states.items() if key is not None and key.startswith(b"fraud@")]
+    forged = Headed(saved.key, (saved.value or b"")[:-1] + b"?", list(saved.headers))
+    await produce(topics, topics.topic("response-states"), [forged])
+    async with responding(topics) as worker:
+        await tell(topics, drift_event("i1", hours=2, change=Change.REOPENED), drift_event("i2", hours=3))
+    assert await asked_for(topics) == ["i1"]
+    damaged = worker.metrics.value("driftline_damaged_records_total", topic=topics.topic("response-states"))
+    assert damaged == 1
+    waited = {"model": "fraud", "reason": "cooldown"}
+    assert worker.metrics.value("driftline_retrain_suppressed_total", **waited) == 1
 
 
 async def test_the_answers_of_a_pipeline_close_the_loop(settings: Settings):
