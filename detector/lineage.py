@@ -31,6 +31,7 @@ MOST_SIGNALS: Final = 1_000
 RIVER: Final = "an alarm of River's {}: it follows from all values since the detector began, not from one step"
 SURROGATE: Final = "a surrogate model: it follows from all rows drawn since the model began to learn, not from one step"
 SEGMENT: Final = "a segment: it is judged once in several steps, and so follows from the rows of all of these"
+LOOKS_BACK: Final = "a check that compares rows with those before them: it follows from more than the rows of one step"
 TOO_MANY: Final = "the incident has more signals than an event tells in full"
 ELSEWHERE: Final = "the drift event behind it tells it"
 _LIMITS: Final = "limits"
@@ -104,10 +105,10 @@ class Trail:
         if index < self._layout.signals:
             if reading.detector is not None:
                 return None, RIVER.format(reading.detector)
-            return _text(part_of(self._engine, self._layout, index)), None
+            return write_state(part_of(self._engine, self._layout, index)), None
         if index < self._before_limits:
             return None, SURROGATE
-        return (_text(self._limits), None) if index < self._before_segments else (None, SEGMENT)
+        return (write_state(self._limits), None) if index < self._before_segments else (None, SEGMENT)
 
 
 def part_of(state: Mapping[str, Floats], layout: Ragged, index: int) -> dict[str, Floats]:
@@ -186,5 +187,6 @@ def evidence_of(evidence: Floats) -> list[Evidence]:
     return [(minor, moderate, significant) for minor, moderate, significant in evidence.T.tolist()]
 
 
-def _text(state: Mapping[str, Any]) -> str:
+def write_state(state: Mapping[str, Any]) -> str:
+    """Write what `read_state` reads."""
     return base64.b64encode(pack(dict(state))).decode("ascii")

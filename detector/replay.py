@@ -23,7 +23,9 @@ from detector.limits import Limits
 from detector.lineage import SURROGATE, Subject, evidence_of, limits_of, read_state, with_part
 from detector.monitor import Monitor
 from detector.profile import Profile, Vector
-from detector.ragged import Ragged
+from detector.quality.rates import Rate, RateReader
+from detector.quality.watch import rate_baselines
+from detector.ragged import Floats, Ragged
 from detector.reference import baselines
 from detector.steps import PaneCounts
 from schemas.lineage import StepEvidence
@@ -101,7 +103,8 @@ def replay_steps(
     """
     layout = Layout(spec)
     monitor, found = Monitor(spec, layout, stage), dict[Subject, StepEvidence]()
-    signals = {_subject(told) for told in evidence if told.signal not in spec.surrogate_signals}
+    left_out = {rate.signal for rate in layout.rates if rate.looks_back}.union(spec.surrogate_signals)
+    signals = {_subject(told) for told in evidence if told.signal not in left_out}
     for counted in steps:
         until = None if counted.step.until is None else counted.step.until.timestamp()
         pairs = zip(counted.step.panes, counted.panes, strict=True)
@@ -122,13 +125,19 @@ def _of(stage: Stage, vectors: Mapping[tuple[Stage, int], Vector]) -> dict[int, 
 
 def _compared(told: StepEvidence, found: StepEvidence | None) -> Recomputed:
     if found is None:
-        return Recomputed(told, why_not=SURROGATE)
+        return Recomputed(told, why_not=told.not_told or SURROGATE)
     return Recomputed(told, found.before, found.after, found.score)
+
+
+def _with_family_of(signal: str, rates: Sequence[Rate]) -> list[Rate]:
+    """All rates that are watched together with a signal; none where it is no rate."""
+    families = {rate.family for rate in rates if rate.signal == signal}
+    return [rate for rate in rates if rate.family in families]
 
 
 class _StepReplay:
     def __init__(self, spec: ModelSpec, parts: Mapping[int, Vector]) -> None:
-        self._spec, self._layout = spec, Layout(spec)
+        self._spec, self._layout, self._parts = spec, Layout(spec), parts
         self._references = baselines(spec, self._layout)
         self._signals = {each.name: index for index, each in enumerate(self._references)}
         self._ragged = Ragged([len(each.phases[WHOLE]) for each in self._references])
@@ -143,6 +152,8 @@ class _StepReplay:
             state = read_state(told.state)
             if told.signal in self._signals:
                 return self._of_engine(told, state)
+            if rates := _with_family_of(told.signal, self._layout.rates):
+                return self._of_rate(told, rates, state)
             return self._of_limit(told, *limits_of(state))
         except (ValueError, LookupError, TypeError) as error:
             return Recomputed(told, why_not=f"what the event tells does not fit this version of driftline: {error}")
@@ -155,6 +166,14 @@ class _StepReplay:
         engine.restore(with_part(engine.state(), self._ragged, index, state))
         before = evidence_of(engine.evidence)[index]
         reading = engine.step(self._counts)[index]
+        return Recomputed(told, before, reading.evidence, reading.score)
+
+    def _of_rate(self, told: StepEvidence, rates: Sequence[Rate], state: Mapping[str, Floats]) -> Recomputed:
+        index = [rate.signal for rate in rates].index(told.signal)
+        engine = EvidenceEngine(rate_baselines(self._spec, self._layout, rates), log_threshold=self._threshold)
+        engine.restore(with_part(engine.state(), Ragged([2] * len(rates)), index, state))
+        before, read = evidence_of(engine.evidence)[index], RateReader(rates).read
+        reading = engine.step({phase: list(read(vector)) for phase, vector in self._parts.items()})[index]
         return Recomputed(told, before, reading.evidence, reading.score)
 
     def _of_limit(self, told: StepEvidence, state: Mapping[str, object], burst: float) -> Recomputed:

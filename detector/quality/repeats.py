@@ -65,6 +65,7 @@ class FrozenCheck:
                 rows=signal.values,
                 what=f"the same {FROZEN_RUN} times in a row or more",
                 importance=signal.importance,
+                looks_back=True,
             )
             for place, signal in enumerate(self._signals)
         ]
@@ -111,7 +112,8 @@ class DuplicateCheck:
         if self._tiers is None:
             return ()
         signal = quality_signal(Check.DUPLICATES)
-        return [Rate(signal, Family.QUALITY, self._tiers, (start,), (start + 1,), "a duplicate of a row just before")]
+        places, what = ((start,), (start + 1,)), "a duplicate of a row just before"
+        return [Rate(signal, Family.QUALITY, self._tiers, *places, what, looks_back=True)]
 
     def mark(self, block: Block, carry: Carry, out: Mask) -> None:
         """Mark rows whose hash is among the 128 before, and all rows."""
@@ -160,7 +162,7 @@ class LateCheck:
         if self._tiers is None:
             return ()
         signal = quality_signal(Check.LATE)
-        return [Rate(signal, Family.QUALITY, self._tiers, (start,), (start + 1,), "late")]
+        return [Rate(signal, Family.QUALITY, self._tiers, (start,), (start + 1,), "late", looks_back=True)]
 
     def mark(self, block: Block, carry: Carry, out: Mask) -> None:
         """Mark late rows, and those that can be: the rows of a file without times cannot."""

@@ -6,7 +6,7 @@ Data at fault is no drift: it has incidents of its own, which ask nobody to retr
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -17,11 +17,23 @@ from detector.expectation import WHOLE
 from detector.explain import interval_of, next_tier, surely_drifted
 from detector.incidents import Incident, IncidentChange, Incidents, Member, Watched
 from detector.layout import Layout
+from detector.lineage import (
+    LOOKS_BACK,
+    MOST_SIGNALS,
+    MOST_STATE_CHARACTERS,
+    TOO_MANY,
+    Subject,
+    evidence_of,
+    part_of,
+    write_state,
+)
 from detector.onsets import LOW, Mark, Onsets
-from detector.quality.rates import ASSUMED_ROWS, BAD, COSTS, Rate, RateReader
+from detector.quality.rates import ASSUMED_ROWS, BAD, COSTS, TOLD_ROWS, Rate, RateReader
+from detector.ragged import Floats, Ragged
 from detector.readings import SignalBaseline, SignalReading
 from detector.reference import reference_vectors
 from detector.tiers import Tiers
+from schemas.lineage import StepEvidence
 from schemas.model_spec import ModelSpec
 from schemas.outbound import BinChange, Change, DriftKind, Family, SignalStatus, SignalVerdict, Tier
 
@@ -62,6 +74,9 @@ class RateWatch:
         self._incidents = Incidents(scope, family, members, reopen_within_s=reopen_within_s)
         self._onsets, self.onset = Onsets([rate.signal for rate in self._rates]), Mark()
         self._readings: Sequence[SignalReading] = self._engine.step({})
+        self._places = Ragged([2] * len(self._rates))
+        self._before: Mapping[str, Floats] = self._engine.state()
+        self._evidence_before = evidence_of(self._engine.evidence)
 
     def __len__(self) -> int:
         """How many rates there are."""
@@ -69,6 +84,7 @@ class RateWatch:
 
     def step(self, parts: Mapping[int, Ints]) -> None:
         """Move the evidence by a step's rows, given as a vector of the layout for each phase."""
+        self._before, self._evidence_before = self._engine.state(), evidence_of(self._engine.evidence)
         self._readings = self._engine.step({phase: list(self._reader.read(each)) for phase, each in parts.items()})
 
     def decide(self, now: Mark, *, step: int, moment: str) -> IncidentChange | None:
@@ -103,6 +119,31 @@ class RateWatch:
             actual_mean=actual,
             bins=(BinChange(bin=rate.what, expected=expected, actual=actual),),
         )
+
+    def told(self, indices: Iterable[int]) -> tuple[StepEvidence, ...]:
+        """Tell what the last step did to the evidence of some rates, as `detector.lineage.Trail` does."""
+        room, told = MOST_STATE_CHARACTERS, []
+        for index in list(indices)[:MOST_SIGNALS]:
+            rate, reading = self._rates[index], self._readings[index]
+            state = None if rate.looks_back else write_state(part_of(self._before, self._places, index))
+            why = LOOKS_BACK if state is None else TOO_MANY if len(state) > room else None
+            state = state if why is None else None
+            room -= len(state or "")
+            told.append(
+                StepEvidence(
+                    signal=rate.signal,
+                    before=self._evidence_before[index],
+                    after=reading.evidence,
+                    score=reading.score,
+                    state=state,
+                    not_told=why,
+                )
+            )
+        return tuple(told)
+
+    def told_of(self, signals: Collection[Subject]) -> tuple[StepEvidence, ...]:
+        """Tell of rates by their names."""
+        return self.told(index for index, rate in enumerate(self._rates) if (rate.signal, None) in signals)
 
     def sure(self) -> tuple[str, ...]:
         """Rates that have surely risen when all are looked at together, most evidence first."""
@@ -171,7 +212,7 @@ def rate_baselines(spec: ModelSpec, layout: Layout, rates: Sequence[Rate]) -> li
             name=rate.signal,
             phases=_expected(rate, {phase: each[place] for phase, each in counts.items()}),
             ordered=True,
-            dispersion=max(dispersion.get(rate.signal, 1.0), 1.0),
+            dispersion=_dispersion(rate, int(counts[WHOLE][place][BAD]), dispersion),
             opens=True,
             thresholds=(rate.tiers.minor, rate.tiers.moderate, rate.tiers.significant),
             losses=COSTS,
@@ -179,6 +220,13 @@ def rate_baselines(spec: ModelSpec, layout: Layout, rates: Sequence[Rate]) -> li
         )
         for place, rate in enumerate(rates)
     ]
+
+
+def _dispersion(rate: Rate, bad: int, measured: Mapping[str, float]) -> float:
+    """Rows that are worth one independent row, of a rate with so many bad rows in the reference."""
+    own = max(measured.get(rate.signal, 1.0), 1.0)
+    is_told = bad >= TOLD_ROWS or (bad == 0 and not rate.by_value)
+    return own if is_told or rate.of_signal is None else max(own, measured.get(rate.of_signal, 1.0))
 
 
 def _expected(rate: Rate, phases: dict[int, Ints]) -> dict[int, Ints]:
