@@ -31,6 +31,9 @@ from schemas.outbound import Pane
 
 JOIN_HINT: Final = ", since what labels were joined with came before the oldest record that is left"
 
+LOOK_BACK: Final = 2_000
+"""Records before a pane that are read for checks of repeats: they remember a hundred rows or so of their version."""
+
 
 class GoneError(Exception):
     """Records of a pane are not there any more: one sentence that says which."""
@@ -105,29 +108,38 @@ class PaneCounter:
         if source is None:
             raise GoneError(f"{pane.topic} is not among the topics of these settings: is DRIFTLINE_TOPIC_PREFIX right?")
         tp, at = TP(pane.topic, pane.partition), f"{pane.topic}/{pane.partition}"
-        total = RunningTotal(self.layout, *tp, started_at=pane.from_offset)
-        start = {pane.partition: pane.from_offset}
-        async with LogReader(self._settings, pane.topic, [pane.partition], start) as reader:
+        start = self._start(pane)
+        total, before = RunningTotal(self.layout, *tp, started_at=start), None
+        async with LogReader(self._settings, pane.topic, [pane.partition], {pane.partition: start}) as reader:
             begins = reader.positions[pane.partition]
             if begins > pane.from_offset:
                 raise GoneError(f"{at} begins at offset {begins} now: retention has removed "
                                 f"{pane.from_offset} to {min(begins, pane.to_offset)}")  # fmt: skip
-            if begins < pane.from_offset:
-                raise GoneError(f"{at} ends before offset {pane.from_offset}: the topic was made anew")
+            if begins < start:
+                raise GoneError(f"{at} ends before offset {start}: the topic was made anew")
             if pane.topic == self._joiner.topic:
                 await self._prepare(tp, pane.from_offset)
             async with aclosing(reader.read_to_end()) as batches:
                 async for records in batches:
-                    below = [record for record in records if record.offset < pane.to_offset]
+                    early = [record for record in records if record.offset < pane.from_offset]
+                    below = [record for record in records if pane.from_offset <= record.offset < pane.to_offset]
+                    if early:
+                        self._add(Run(*tp, early), total)
                     if below:
+                        before = total.profile.copy() if before is None else before
                         self._add(Run(*tp, below), total)
                     if reader.positions[pane.partition] >= pane.to_offset:
                         break
             if (end := reader.positions[pane.partition]) < pane.to_offset:
                 raise GoneError(f"{at} ends at offset {end}, before {pane.to_offset}: the topic was made anew")
-        counted = total.profile
+        counted = Profile() if before is None else total.profile.subtract(before)
         return Profile(*({key: each for key, each in of.items() if key[0] is stage}
                          for of in (counted.parts, counted.segments)))  # fmt: skip
+
+    def _start(self, pane: Pane) -> int:
+        """Where reading begins: some records before, where rows are compared with those that came before them."""
+        looks_back = bool(self.layout.begin()) and pane.topic != self._joiner.topic
+        return max(0, pane.from_offset - LOOK_BACK) if looks_back else pane.from_offset
 
     def _add(self, run: Run, total: RunningTotal) -> None:
         if run.topic == self._joiner.topic:

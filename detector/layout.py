@@ -157,7 +157,7 @@ class Layout:
         frozen = self.spec.reference.frozen
         norms = (frozen.norms if frozen is not None else None) or {}
         return [
-            Binned(self._names[i], i, binner, at.start, weights[i], norms.get(self.signals[i]))
+            Binned(self._names[i], self.signals[i], i, binner, at.start, weights[i], norms.get(self.signals[i]))
             for i, (binner, at) in enumerate(pairs)
         ]
 

@@ -151,7 +151,9 @@ class Monitor:
         for counts in panes:
             self._admit(counts)
         self._take_step(())
-        return self._told(i for i in range(len(self._all_readings())) if self._subject(i) in signals)
+        told = self._told(i for i in range(len(self._all_readings())) if self._subject(i) in signals)
+        names = [signal for signal, _ in signals]
+        return sum((faults.told(names) for faults in self._faults.values()), told)
 
     def _take_step(self, offsets: tuple[OffsetRange, ...]) -> list[DriftEvent]:
         step = self._close()
@@ -281,7 +283,9 @@ class Monitor:
                 offsets=offsets,
                 steps=tuple(self._steps),
                 reference_hash=self._reference_hash,
-                evidence=self._told(member.index for member in incident.members) if faults is None else (),
+                evidence=self._told(member.index for member in incident.members)
+                if faults is None
+                else faults.told([member.name for member in incident.members]),
                 seeds=seeds_of(self._spec),
             ),
         )

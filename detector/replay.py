@@ -20,10 +20,13 @@ from detector.evidence import EvidenceEngine
 from detector.expectation import WHOLE
 from detector.layout import Layout
 from detector.limits import Limits
-from detector.lineage import SURROGATE, Subject, evidence_of, limits_of, read_state, with_part
+from detector.lineage import SURROGATE, State, Subject, evidence_of, limits_of, read_state, with_part
 from detector.monitor import Monitor
 from detector.profile import Profile, Vector
+from detector.quality.rates import RateReader
+from detector.quality.watch import rate_baselines
 from detector.ragged import Ragged
+from detector.readings import SignalBaseline
 from detector.reference import baselines
 from detector.steps import PaneCounts
 from schemas.lineage import StepEvidence
@@ -126,14 +129,34 @@ def _compared(told: StepEvidence, found: StepEvidence | None) -> Recomputed:
     return Recomputed(told, found.before, found.after, found.score)
 
 
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    """Signals that are judged together, and the step's counts of them by phase."""
+
+    baselines: Sequence[SignalBaseline]
+    counts: Mapping[int, Sequence[Vector]]
+
+    def replay(self, told: StepEvidence, index: int, state: State) -> Recomputed:
+        """Put what the event tells into an engine that is otherwise new, and let it take the step."""
+        engine = EvidenceEngine(self.baselines, log_threshold=0.0)  # which is for those who read it
+        layout = Ragged([len(each.phases[WHOLE]) for each in self.baselines])
+        engine.restore(with_part(engine.state(), layout, index, state))
+        before = evidence_of(engine.evidence)[index]
+        reading = engine.step(self.counts)[index]
+        return Recomputed(told, before, reading.evidence, reading.score)
+
+
 class _StepReplay:
     def __init__(self, spec: ModelSpec, parts: Mapping[int, Vector]) -> None:
-        self._spec, self._layout = spec, Layout(spec)
-        self._references = baselines(spec, self._layout)
-        self._signals = {each.name: index for index, each in enumerate(self._references)}
-        self._ragged = Ragged([len(each.phases[WHOLE]) for each in self._references])
-        self._threshold = threshold_of(spec)
-        self._counts = {phase: self._layout.signal_counts(vector) for phase, vector in parts.items()}
+        self._layout, self._threshold = Layout(spec), threshold_of(spec)
+        counts = {phase: self._layout.signal_counts(vector) for phase, vector in parts.items()}
+        engines = [_Engine(baselines(spec, self._layout), counts)]
+        for family in dict.fromkeys(rate.family for rate in self._layout.rates):
+            rates = [rate for rate in self._layout.rates if rate.family is family]
+            read = RateReader(rates)
+            of_rates = {phase: list(read.read(vector)) for phase, vector in parts.items()}
+            engines.append(_Engine(rate_baselines(spec, self._layout, rates), of_rates))
+        self._places = {each.name: (engine, index) for engine in engines for index, each in enumerate(engine.baselines)}
         self._whole = sum(parts.values(), np.zeros(self._layout.width, dtype=np.int64))
 
     def of(self, told: StepEvidence) -> Recomputed:
@@ -141,21 +164,12 @@ class _StepReplay:
             return Recomputed(told, why_not=told.not_told or "the event does not tell the evidence before its step")
         try:
             state = read_state(told.state)
-            if told.signal in self._signals:
-                return self._of_engine(told, state)
+            if told.signal in self._places:
+                engine, index = self._places[told.signal]
+                return engine.replay(told, index, state)
             return self._of_limit(told, *limits_of(state))
         except (ValueError, LookupError, TypeError) as error:
             return Recomputed(told, why_not=f"what the event tells does not fit this version of driftline: {error}")
-
-    def _of_engine(
-        self, told: StepEvidence, state: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]
-    ) -> Recomputed:
-        index = self._signals[told.signal]
-        engine = EvidenceEngine(self._references, log_threshold=self._threshold)
-        engine.restore(with_part(engine.state(), self._ragged, index, state))
-        before = evidence_of(engine.evidence)[index]
-        reading = engine.step(self._counts)[index]
-        return Recomputed(told, before, reading.evidence, reading.score)
 
     def _of_limit(self, told: StepEvidence, state: Mapping[str, object], burst: float) -> Recomputed:
         limits = Limits(self._layout, log_threshold=self._threshold)

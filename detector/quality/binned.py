@@ -27,8 +27,8 @@ class Binned:
 
     Attributes
     ----------
-    name
-        The feature's own, or ``prediction``.
+    name, signal
+        The feature's own, or ``prediction``; and that of its signal.
     column
         Its place among the columns of rows.
     binner, start
@@ -40,6 +40,7 @@ class Binned:
     """
 
     name: str
+    signal: str
     column: int
     binner: Binner
     start: int

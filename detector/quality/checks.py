@@ -45,6 +45,8 @@ def bin_rates(spec: ModelSpec, signals: Sequence[Binned]) -> Iterator[Rate]:
                     what=_WHAT[check],
                     importance=signal.importance,
                     awaited=_singletons(signal) if check is Check.UNSEEN else 0,
+                    of_signal=signal.signal,
+                    by_value=check in (Check.UNSEEN, Check.OUT_OF_RANGE),
                 )
 
 

@@ -156,6 +156,8 @@ class NormCheck:
                 rows=signal.values,
                 what=_WHAT[self._check],
                 importance=signal.importance,
+                of_signal=signal.signal,
+                by_value=True,
             )
             for place, signal in enumerate(self._signals)
         ]

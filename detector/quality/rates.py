@@ -23,6 +23,8 @@ FINE, BAD = 0, 1
 """The bins of a rate."""
 COSTS: Final = np.array([0.0, 1.0])
 """What a row in each of them costs: so that the mean is the rate."""
+TOLD_ROWS: Final = 50
+"""Bad rows in a reference that tell how bursty they are."""
 ASSUMED_ROWS: Final = 10_000
 """Rows that an expected rate is taken to rest on where the reference has none."""
 
@@ -47,6 +49,12 @@ class Rate:
         Ranks the signals of an incident, as a feature's does.
     expected
         The rate where the reference has no such row; None: it is then not judged.
+    of_signal
+        The signal whose values make a row bad. Where the reference has too few bad rows to tell how bursty they are,
+        they are taken to be as bursty as its values.
+    by_value
+        Whether the value itself is bad, so that this holds also where the reference has not a single one. What is
+        missing or invalid has its own reasons.
     awaited
         Bad rows that the reference has not but that as many rows to come are expected to have.
     """
@@ -60,6 +68,8 @@ class Rate:
     importance: float = 1.0
     expected: float | None = None
     awaited: int = 0
+    of_signal: str | None = None
+    by_value: bool = False
 
 
 class RateReader:

@@ -111,7 +111,8 @@ class DuplicateCheck:
         if self._tiers is None:
             return ()
         signal = quality_signal(Check.DUPLICATES)
-        return [Rate(signal, Family.QUALITY, self._tiers, (start,), (start + 1,), "a duplicate of a row just before")]
+        places, what = ((start,), (start + 1,)), "a duplicate of a row just before"
+        return [Rate(signal, Family.QUALITY, self._tiers, *places, what)]
 
     def mark(self, block: Block, carry: Carry, out: Mask) -> None:
         """Mark rows whose hash is among the 128 before, and all rows."""

@@ -6,7 +6,7 @@ Data at fault is no drift: it has incidents of its own, which ask nobody to retr
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -17,11 +17,14 @@ from detector.expectation import WHOLE
 from detector.explain import interval_of, next_tier, surely_drifted
 from detector.incidents import Incident, IncidentChange, Incidents, Member, Watched
 from detector.layout import Layout
+from detector.lineage import Trail, evidence_of
 from detector.onsets import LOW, Mark, Onsets
-from detector.quality.rates import ASSUMED_ROWS, BAD, COSTS, Rate, RateReader
+from detector.quality.rates import ASSUMED_ROWS, BAD, COSTS, TOLD_ROWS, Rate, RateReader
+from detector.ragged import Ragged
 from detector.readings import SignalBaseline, SignalReading
 from detector.reference import reference_vectors
 from detector.tiers import Tiers
+from schemas.lineage import StepEvidence
 from schemas.model_spec import ModelSpec
 from schemas.outbound import BinChange, Change, DriftKind, Family, SignalStatus, SignalVerdict, Tier
 
@@ -61,6 +64,7 @@ class RateWatch:
         members = [Watched(rate.signal, rate.importance) for rate in self._rates]
         self._incidents = Incidents(scope, family, members, reopen_within_s=reopen_within_s)
         self._onsets, self.onset = Onsets([rate.signal for rate in self._rates]), Mark()
+        self._trail = Trail(Ragged([2] * len(self._rates)))
         self._readings: Sequence[SignalReading] = self._engine.step({})
 
     def __len__(self) -> int:
@@ -69,6 +73,7 @@ class RateWatch:
 
     def step(self, parts: Mapping[int, Ints]) -> None:
         """Move the evidence by a step's rows, given as a vector of the layout for each phase."""
+        self._trail.begin(self._engine, evidence_of(self._engine.evidence))
         self._readings = self._engine.step({phase: list(self._reader.read(each)) for phase, each in parts.items()})
 
     def decide(self, now: Mark, *, step: int, moment: str) -> IncidentChange | None:
@@ -81,6 +86,11 @@ class RateWatch:
         if change is not None and change.change is Change.OPENED:
             self.onset = self._onsets.earliest(sorted(member.name for member in change.incident.members))
         return change
+
+    def told(self, signals: Collection[str]) -> tuple[StepEvidence, ...]:
+        """What the last step did to the evidence of some rates, in the order given."""
+        places = {rate.signal: place for place, rate in enumerate(self._rates)}
+        return self._trail.told([(places[each], (each, None)) for each in signals if each in places], self._readings)
 
     def verdict(self, member: Member) -> SignalVerdict:
         """Say what the reading of an incident's member means."""
@@ -171,7 +181,7 @@ def rate_baselines(spec: ModelSpec, layout: Layout, rates: Sequence[Rate]) -> li
             name=rate.signal,
             phases=_expected(rate, {phase: each[place] for phase, each in counts.items()}),
             ordered=True,
-            dispersion=max(dispersion.get(rate.signal, 1.0), 1.0),
+            dispersion=_dispersion(rate, int(counts[WHOLE][place][BAD]), dispersion),
             opens=True,
             thresholds=(rate.tiers.minor, rate.tiers.moderate, rate.tiers.significant),
             losses=COSTS,
@@ -179,6 +189,13 @@ def rate_baselines(spec: ModelSpec, layout: Layout, rates: Sequence[Rate]) -> li
         )
         for place, rate in enumerate(rates)
     ]
+
+
+def _dispersion(rate: Rate, bad: int, measured: Mapping[str, float]) -> float:
+    """Rows that are worth one independent row, of a rate with so many bad rows in the reference."""
+    own = max(measured.get(rate.signal, 1.0), 1.0)
+    is_told = bad >= TOLD_ROWS or (bad == 0 and not rate.by_value)
+    return own if is_told or rate.of_signal is None else max(own, measured.get(rate.of_signal, 1.0))
 
 
 def _expected(rate: Rate, phases: dict[int, Ints]) -> dict[int, Ints]:

@@ -151,7 +151,7 @@ async def answer(request: dict, producer: AIOKafkaProducer) -> None:
         await producer.send_and_wait(PREFIX + "retrain-acks", json.dumps(ack).encode(), key=request["model"].encode())
         print(f"{request['model']} {status}: {detail}", flush=True)
 
-    if (known := version_for(request)) is not None:
+    if (known := await asyncio.to_thread(version_for, request)) is not None:
         await say("succeeded", known, f"request {request['id'][:8]} was answered by {known}")
         return
     await say("started", None, f"reading what request {request['id'][:8]} recommends")
@@ -159,9 +159,10 @@ async def answer(request: dict, producer: AIOKafkaProducer) -> None:
     if len(table) < FEWEST_ROWS:
         await say("failed", None, f"{len(table):,} rows have a label, {FEWEST_ROWS:,} are needed")
         return
-    model, reference, auc = train(table)
-    version = register(request, model, auc, len(table))
-    watch(request, version, reference)
+    # In a thread: the consumer must go on to say that it is alive.
+    model, reference, auc = await asyncio.to_thread(train, table)
+    version = await asyncio.to_thread(register, request, model, auc, len(table))
+    await asyncio.to_thread(watch, request, version, reference)
     await say("succeeded", version, f"AUC {auc:.3f} on the {len(reference):,} newest of {len(table):,} rows")
 
 
@@ -174,6 +175,8 @@ async def main(seconds: float | None = None) -> None:
         auto_offset_reset="earliest",
         enable_auto_commit=False,
         max_poll_interval_ms=3_600_000,  # a training may take an hour
+        session_timeout_ms=60_000,
+        rebalance_timeout_ms=60_000,
     )
     async with consumer, AIOKafkaProducer(bootstrap_servers=SERVERS) as producer:
         while True:

@@ -18,7 +18,8 @@ from agents.topics import admin, ensure_topics
 from agents.worker import running_worker
 from schemas import codec
 from schemas.model_spec import Stage
-from schemas.outbound import DriftEvent, Tier
+from schemas.outbound import DriftEvent, Family, Tier
+from schemas.quality import QualitySpec
 from tests.support.cli import driftline
 from tests.support.outcomes import labelled, outcome, prediction
 from tests.support.produce import produce
@@ -110,6 +111,24 @@ async def test_labels_are_joined_again_until_their_predictions_are_gone(settings
     replayed = await replay(settings, event.id)
     assert replayed.outcome is Outcome.IMPOSSIBLE
     assert JOIN_HINT in replayed.notes[0]
+
+
+async def test_numbers_that_froze_are_recomputed_with_the_rows_before_them(settings: Settings) -> None:
+    async def frozen() -> list[DriftEvent]:
+        return [event for event in await drift_events(settings) if event.family is Family.QUALITY]
+
+    async def fault() -> bool:
+        return await frozen() != []
+
+    rows = [*range(STABLE), *[5] * 600]
+    async with running_worker(settings):
+        await register(settings, watched(quality=QualitySpec()))
+        await produce(settings, settings.topic("predictions"), predictions(rows))
+        await until(fault)
+    event = (await frozen())[0]
+    replayed = await replay(settings, event.id)
+    assert (replayed.outcome, replayed.notes) == (Outcome.EQUAL, [])
+    assert {each.told.signal for each in replayed.signals} & {"quality:frozen:x", "quality:duplicate"}
 
 
 async def labels_drifted(settings: Settings) -> list[DriftEvent]:

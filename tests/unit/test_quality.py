@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from detector.budget import budget_of
 from detector.judge import ModelJudge
 from detector.layout import Layout
+from detector.profile import Profile
 from detector.quality.rates import RateReader
+from detector.replay import replay_step
 from detector.responses.retraining import wants
 from detector.rows import INVALID, Rows
 from detector.totals import RunningTotal
@@ -144,6 +146,20 @@ def test_a_judge_restored_in_the_midst_of_a_fault_decides_as_if_it_had_not_stopp
         stopped = ModelJudge.restore(SPEC, stopped.state()) if found else stopped
     assert found == expected
     assert len(found) >= 3
+
+
+def test_what_a_step_did_to_a_fault_is_recomputed_from_its_rows_to_the_last_digit() -> None:
+    judge, before = ModelJudge(SPEC), None
+    for total in totals_with(SPEC, FAULTS["quality:missing:amount"], faulty=640):
+        counts = Profile.decode_parts(total.parts, LAYOUT.width)
+        events, step = judge.fold(total), counts if before is None else counts.subtract(before)
+        before = counts
+        if events:
+            break
+    (told,) = events[0].lineage.evidence
+    (found,) = replay_step(SPEC, [told], {phase: vector for (_, phase), vector in step.parts.items()})
+    assert told.signal == "quality:missing:amount"
+    assert found.is_equal
 
 
 def test_each_family_has_an_equal_share_of_the_budget() -> None:

@@ -15,9 +15,10 @@ from detector.rows import Rows
 from detector.totals import RunningTotal
 from schemas import codec
 from schemas.model_spec import ModelSpec, Seasonality
-from schemas.outbound import DriftEvent
+from schemas.outbound import DriftEvent, Family
 from schemas.performance import Loss
 from tests.support.data import MONDAY
+from tests.support.faults import WARMTH, checked_model, in_some, totals_with, with_column
 from tests.support.history import History
 from tests.support.pairs import drawn, frozen_pairs, logistic, pair_rows, scored
 from tests.support.segments import Traffic, broken_down
@@ -155,6 +156,20 @@ def test_a_step_left_out_on_the_way_is_seen() -> None:
     steps = counted_steps(history, event)
     (first, *_) = replay_steps(history.spec, event.stage, event.lineage.evidence, steps[:5] + steps[6:])
     assert first.is_equal is False
+
+
+def test_faults_of_the_data_are_recomputed_too() -> None:
+    spec = checked_model()
+    history = History(spec).feed(*totals_with(spec, half_missing, sound=900, faulty=320))
+    faults = [event for event in history.events if event.family is Family.QUALITY]
+    assert "quality:missing:warmth" in {each.signal for event in faults for each in event.lineage.evidence}
+    assert is_told_and_equal(history)
+
+
+def half_missing(rows: Rows) -> Rows:
+    warmth = rows.columns[WARMTH]
+    assert isinstance(warmth, np.ndarray)
+    return with_column(rows, WARMTH, in_some(warmth, 0.5, np.nan))
 
 
 # ------------------------------------------------------------------------------------------- what else is named
