@@ -49,6 +49,18 @@ PROTOCOL: list[Row] = [
         ["investigate started", "enhanced_monitoring started", "request: i1"],
     ),
     (
+        "a fault of the data is no reason to train on it",
+        fraud(),
+        [drift_event(family="quality")],
+        ["investigate started", "enhanced_monitoring started"],
+    ),
+    (
+        "drift and faults of one version are open side by side",
+        fraud(),
+        [minor("i1"), minor("i2", hours=1, family="quality"), over("i1", hours=2)],
+        ["investigate started", "investigate started"],
+    ),
+    (
         "a policy of one's own takes the place of the usual one, tier by tier",
         fraud(policy=PolicySpec(actions={"minor": ["retrain"], "significant": []})),
         [minor("i1"), over(hours=1), drift_event("i2", hours=48)],
