@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import RecordMetadata
+from faust.exceptions import NotReady
 from faust.transport.drivers import aiokafka as driver
 
 from agents.errors import DeliveryError
@@ -64,12 +65,14 @@ class IdempotentProducer(driver.Producer):
         Raises
         ------
         DeliveryError
-            The broker does not say.
+            The broker does not say, or the app is ending.
         """
         try:
             return len(await self._ensure_producer().partitions_for(topic))
         except KafkaError as error:
             raise DeliveryError(f"topic {topic} cannot be found: {error!r}") from error
+        except NotReady as error:
+            raise DeliveryError("the producer has stopped") from error
 
     async def deliver(self, records: Iterable[Outgoing], timeout_s: float | None = None) -> list[RecordMetadata]:
         """Produce records and wait until the broker has acknowledged all of them.
@@ -85,7 +88,7 @@ class IdempotentProducer(driver.Producer):
         Raises
         ------
         DeliveryError
-            A record was refused (too large, no permission) or not acknowledged in time.
+            A record was refused (too large, no permission) or not acknowledged in time, or the app is ending.
         """
         limit = self.settings.request_timeout_s if timeout_s is None else timeout_s
         try:
@@ -97,6 +100,8 @@ class IdempotentProducer(driver.Producer):
             raise DeliveryError(f"records were not acknowledged within {limit:g} s") from None
         except KafkaError as error:
             raise DeliveryError(f"the broker refused a record: {error!r}") from error
+        except NotReady as error:
+            raise DeliveryError("the producer has stopped") from error
 
     async def _queue(self, record: Outgoing) -> asyncio.Future[RecordMetadata]:
         return await self._ensure_producer().send(

@@ -236,7 +236,8 @@ class ResponseInputs:
                 try:
                     await self.tick(time.time())
                 except DeliveryError as error:  # a broker that is away is waited for: time passes in the next tick
-                    log.warning("time does not pass for responses", why=str(error))
+                    if not self._app.should_stop:
+                        log.warning("time does not pass for responses", why=str(error))
 
     async def tick(self, now: float) -> None:
         """Let time pass in the partitions that are ours, and tell what progress there is, once in `TICK_S`.

@@ -130,7 +130,9 @@ class Retraining:
         fresh, enough = version.fresh_labels, wanted.labelled_rows
         if enough is not None and fresh is not None and fresh >= enough:
             reason = f"{name} can learn from {fresh:,} rows with new labels."
-            yield self._for_version(version, Why(Trigger.LABELS, str(version.labels_then), reason), spec, now)
+            yield self._for_version(
+                version, Why(Trigger.LABELS, f"{_stamp(version.since)}/{version.labels_then}", reason), spec, now
+            )
 
     def _aged(self, version: Version, spec: ModelSpec, now: float) -> Iterator[_Ask]:
         oldest = spec.retraining.max_age

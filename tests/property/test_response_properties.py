@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from detector.responses.inputs import Decision, Held, Input
@@ -106,6 +106,8 @@ def test_no_request_comes_within_the_cooldown_of_another(stream: list[Input]) ->
 
 @briefly
 @given(streams)
+@example([progress(0.0, 50), progress(6.0, 0), tick(17.0), progress(6.0, 50)])  # labels that are counted anew
+@example([progress(0.0, 50), progress(0.0, 100)])
 def test_every_request_ends_and_is_told_of(stream: list[Input]) -> None:
     machine = ModelResponses("fraud")
     decided = follow([*stream, *(tick(hour) for hour in range(100, 200, 5))], machine)
