@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
 from agents.cli.common import BootstrapServers, out, reach, run_quietly, settings_for, taught
@@ -26,8 +27,8 @@ def history(
     """
     Tell what has happened to a model: versions, references, incidents and retrain requests, in order.
 
-    Read from the topics, as far back as they reach. Times are UTC: when it was said, and the event time that it is
-    about. The id of a drift event is what driftline replay takes.
+    Read from the topics, as far back as they reach. Times are UTC: the event time that it is about, and when it was
+    said. The id of a drift event is what driftline replay takes.
 
     [bold]Examples[/bold]
 
@@ -50,24 +51,25 @@ def history(
             content = {"at": entry.at.isoformat(), "time": time, "kind": entry.kind, "model": model}
             typer.echo(json.dumps(content | {"version": entry.version, "what": entry.what} | entry.facts))
         return
-    out.print(_table(entries))
+    for entry in entries:
+        out.print(_block(entry))
 
 
-def _table(entries: list[Entry]) -> Table:
+def _block(entry: Entry) -> RenderableType:
+    """One thing that happened: when, what and to which version; below it, in words."""
     from agents.screen import when
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("said at", no_wrap=True)
-    table.add_column("event time", no_wrap=True)
-    table.add_column("version", overflow="fold")
-    table.add_column("", no_wrap=True)
-    table.add_column("id", no_wrap=True, style="dim")
-    table.add_column("", overflow="fold")
-    for entry in entries:
-        kind = Text(entry.kind, style=_style(entry.kind, entry.facts.get("tier")))
-        said, about = when(entry.at), when(entry.time) if entry.time is not None else ""
-        table.add_row(said, about, entry.version, kind, entry.facts.get("id", "")[:8], entry.what)
-    return table
+    head = Text.assemble(
+        (when(entry.at if entry.time is None else entry.time), "bold"),
+        "  ",
+        (entry.kind, _style(entry.kind, entry.facts.get("tier"))),
+        f"  version {entry.version}",
+    )
+    if name := entry.facts.get("id", "")[:8]:
+        head.append(f"  {name}", style="dim")
+    if entry.time is not None:
+        head.append(f"  said {when(entry.at)}", style="dim")
+    return Group(head, Padding(Text(entry.what), (0, 0, 0, 2)))
 
 
 def _style(kind: str, tier: str | None) -> str:
