@@ -60,11 +60,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture(autouse=True)
-def logging_as_it_was() -> Iterator[None]:
-    """Commands that run in the process of the tests silence the log for good."""
-    before = structlog.get_config()
-    yield
-    structlog.configure(**before)
+def _logging_as_it_comes() -> None:
+    """Commands that run in the process of the tests, also in fixtures of whole files, silence the log for good."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
