@@ -129,6 +129,8 @@ class Worker(Measured):
         """Run it with default settings, and follow its progress, for as long as the block lasts."""
         environment = {
             "BOOTSTRAP_SERVERS": self.settings.bootstrap_servers,
+            "TOPIC_PREFIX": self.settings.topic_prefix,
+            "GROUP": self.settings.group,
             "PARTITIONS": str(self.settings.partitions),
             "WEB_PORT": str(self._port),
             "LOG_LEVEL": "ERROR",
