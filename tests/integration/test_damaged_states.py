@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
 
 import pytest
 
-from agents.app import create_app, running
 from agents.metrics import Metrics
-from agents.registry import Registry
 from agents.seals import FORMAT, NewerFormatError, seal_of
 from agents.settings import Settings
 from agents.statelog import partition_for
 from agents.topics import ensure_topics
-from agents.verdicts import Verdicts
 from detector.judge import ModelJudge
 from schemas import codec
 from schemas.profiles import ProfileTotal
+from tests.support.judging import PARTITION, SPEC, TOTALS, judging, prepared, until_taken
 from tests.support.produce import Headed, produce
 from tests.support.profiling import (
     events,
@@ -29,45 +26,22 @@ from tests.support.profiling import (
     remaining_keys,
     running_profiler,
 )
-from tests.support.stream import drifting_totals, judged, watched_model
-from tests.support.worker import committed, drift_events, statuses, until
+from tests.support.stream import judged
+from tests.support.worker import drift_events, statuses, until
 
-SPEC = watched_model()
-TOTALS = drifting_totals(SPEC, seed=1)
-PARTITION = partition_for(SPEC.model, 2)
 HEAD_OF_A_STATE = 8
 
 
 @pytest.fixture
 async def topics(settings: Settings) -> Settings:
     """The topics are there, and the model of the totals is registered."""
-    settings = settings.model_copy(update={"save_interval_s": 0.1})
-    await ensure_topics(settings)
-    await register(settings, SPEC)
-    return settings
-
-
-@asynccontextmanager
-async def judging(settings: Settings) -> AsyncIterator[Metrics]:
-    metrics = Metrics()
-    app = create_app(settings, run_topics=[settings.topic("profiles")])
-    async with Registry(settings, metrics) as registry:
-        Verdicts(app, registry, metrics).attach()
-        async with running(app):
-            yield metrics
+    return await prepared(settings)
 
 
 async def tell(settings: Settings, totals: Iterable[ProfileTotal]) -> None:
     """Publish totals of one source partition as a profiling agent does."""
     records = [(b"m/1/predictions/0/0@1", codec.encode(total)) for total in totals]
     await produce(settings, settings.topic("profiles"), records, PARTITION)
-
-
-async def until_taken(settings: Settings, records: int) -> None:
-    async def taken() -> bool:
-        return (await committed(settings, "profiles")).get(PARTITION, 0) >= records
-
-    await until(taken)
 
 
 async def damage(settings: Settings, topic: str, partition: int, *, forge: Sequence[int] = (-1,)) -> None:
@@ -93,10 +67,10 @@ async def judged_up_to(settings: Settings, cut: int) -> None:
 async def test_a_damaged_state_falls_back_to_the_one_before_and_loses_no_incident(topics: Settings, place: int):
     await judged_up_to(topics, 70)
     await damage(topics, "verdicts", PARTITION, forge=[place])
-    async with judging(topics) as metrics:
+    async with judging(topics) as worker:
         await tell(topics, TOTALS[70:])
         await until_taken(topics, len(TOTALS))
-        assert metrics.value("driftline_damaged_records_total", topic=topics.topic("verdicts")) == 1
+        assert worker.metrics.value("driftline_damaged_records_total", topic=topics.topic("verdicts")) == 1
     assert await drift_events(topics) == judged(ModelJudge(SPEC), TOTALS)
     note = (await statuses(topics))["m/1/production"].note or ""
     assert note.startswith("its saved state was damaged (its checksum is wrong")
@@ -150,14 +124,14 @@ async def test_a_state_of_a_newer_format_ends_the_worker_with_one_line_and_stays
 async def test_a_damaged_total_is_passed_over_and_the_next_one_holds_its_rows(topics: Settings):
     value = codec.encode(TOTALS[10])
     forged = Headed(b"m/1/predictions/0/0@1", value[:-20] + value[-19:], seal_of(value))
-    async with judging(topics) as metrics:
+    async with judging(topics) as worker:
         await tell(topics, TOTALS[:10])
         await produce(topics, topics.topic("profiles"), [forged], PARTITION)
         await until_taken(topics, 11)
         await until_noted(topics, "a total of predictions/0, is damaged")
         await tell(topics, TOTALS[11:])
         await until_taken(topics, len(TOTALS))
-        assert metrics.value("driftline_damaged_records_total", topic=topics.topic("profiles")) == 1
+        assert worker.metrics.value("driftline_damaged_records_total", topic=topics.topic("profiles")) == 1
     status = (await statuses(topics))["m/1/production"]
     assert (status.rows, status.note) == (len(TOTALS) * 32, None)
 

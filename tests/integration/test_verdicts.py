@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import pytest
 from faust.types import TP
 
-from agents.app import DriftlineApp, create_app, running
+from agents.app import create_app, running
 from agents.baseline import Collecting
 from agents.errors import DeliveryError
 from agents.metrics import Metrics
 from agents.registry import Registry
 from agents.runs import Run
 from agents.settings import Settings
-from agents.statelog import partition_for, read_back
+from agents.statelog import read_back
 from agents.topics import ensure_topics
 from agents.verdicts import Verdicts
 from detector.judge import ModelJudge
@@ -24,42 +22,20 @@ from schemas import codec
 from schemas.model_spec import ModelSpec, ReferenceSpec
 from schemas.outbound import DriftEvent, ModelState, ModelStatus
 from schemas.profiles import BaselineRows, ProfileTotal, UnregisteredRows
+from tests.support.judging import PARTITION, SPEC, TOTALS, judging, prepared, until_taken
 from tests.support.kafka import ApacheKafka
 from tests.support.produce import make_topic, produce
 from tests.support.profiling import read_all, register
 from tests.support.stream import Stream, drifting_totals, judged, watched_model
 from tests.support.worker import committed, drift_events, statuses, until
 
-SPEC = watched_model()
-TOTALS = drifting_totals(SPEC, seed=1)
-PARTITION = partition_for(SPEC.model, 2)
 AddedEvent = ProfileTotal | BaselineRows | UnregisteredRows
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    app: DriftlineApp
-    registry: Registry
-    metrics: Metrics
 
 
 @pytest.fixture
 async def topics(settings: Settings) -> Settings:
     """The topics are there, and the model of the totals is registered."""
-    settings = settings.model_copy(update={"save_interval_s": 0.1})
-    await ensure_topics(settings)
-    await register(settings, SPEC)
-    return settings
-
-
-@asynccontextmanager
-async def judging(settings: Settings) -> AsyncIterator[Running]:
-    metrics = Metrics()
-    app = create_app(settings, run_topics=[settings.topic("profiles")])
-    async with Registry(settings, metrics) as registry:
-        Verdicts(app, registry, metrics).attach()
-        async with running(app):
-            yield Running(app, registry, metrics)
+    return await prepared(settings)
 
 
 async def tell(settings: Settings, events: Iterable[AddedEvent | bytes | None]) -> None:
@@ -67,15 +43,6 @@ async def tell(settings: Settings, events: Iterable[AddedEvent | bytes | None]) 
     values = [event if isinstance(event, bytes | None) else codec.encode(event) for event in events]
     keys = [f"k{number}@1".encode() for number in range(len(values))]
     await produce(settings, settings.topic("profiles"), list(zip(keys, values, strict=True)), PARTITION)
-
-
-async def until_taken(settings: Settings, records: int) -> None:
-    """Wait until so many records of the partition are committed."""
-
-    async def taken() -> bool:
-        return (await committed(settings, "profiles")).get(PARTITION, 0) >= records
-
-    await until(taken)
 
 
 async def saved_states(settings: Settings) -> dict[str, bytes]:
